@@ -1,0 +1,54 @@
+"""treewalk: from a broken SLA down to the node that broke it.
+
+What a check file of a workspace imports, and nothing else:
+
+    from treewalk import check, Probe, Verdict, healthy, degraded, unhealthy, unknown, Seconds, Amount, Secret
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Amount",
+    "BaselineSpec",
+    "Probe",
+    "Seconds",
+    "Secret",
+    "SourceError",
+    "SourceRejected",
+    "SourceTimeout",
+    "SourceUnreachable",
+    "Verdict",
+    "__version__",
+    "check",
+    "degraded",
+    "format_bytes",
+    "format_duration",
+    "format_number",
+    "healthy",
+    "unhealthy",
+    "unknown",
+]
+
+if TYPE_CHECKING:
+    from treewalk.errors import SourceError, SourceRejected, SourceTimeout, SourceUnreachable
+    from treewalk.model.quantity import format_bytes, format_duration, format_number
+    from treewalk.model.tree import BaselineSpec
+    from treewalk.model.verdict import Verdict, degraded, healthy, unhealthy, unknown
+    from treewalk.sdk import Amount, Probe, Seconds, Secret, check
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use, so that the command line starts without what only checks need.
+    if name not in __all__:
+        raise AttributeError(f"module 'treewalk' has no attribute {name!r}")
+    from importlib import import_module
+
+    for module in ("sdk", "errors", "model.verdict", "model.quantity", "model.tree"):
+        found = import_module(f"treewalk.{module}")
+        if hasattr(found, name):
+            return getattr(found, name)
+    raise AttributeError(f"module 'treewalk' has no attribute {name!r}")
