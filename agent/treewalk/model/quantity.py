@@ -161,6 +161,6 @@ def parse_threshold(value: str | int | float, percent_as: Literal["ratio", "perc
 def _operator(text: str | None) -> Operator:
     match text:
         case "<=" | ">=" | "==" | "!=" | ">":
-            return text  # type: ignore[return-value]
+            return text
         case _:
             return "<"
