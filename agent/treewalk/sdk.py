@@ -22,9 +22,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
 from treewalk.asking import ask
 from treewalk.errors import UsageError
 from treewalk.model.condition import Answer, parse_condition
+from treewalk.model.evidence import Anomaly
 from treewalk.model.quantity import parse_duration, parse_threshold
 from treewalk.model.series import LogBatch, Sample, Series
-from treewalk.model.tree import BaselineSpec, Node
+from treewalk.model.tree import BaselineSpec, Direction, Node
 from treewalk.model.verdict import Verdict
 from treewalk.ports import LogSource, MetricSource
 
@@ -83,6 +84,34 @@ class Probe:
     async def condition(self, text: str) -> Answer:
         """How a condition stands now; absent data is unknown. Raises SourceError, ValueError on bad PromQL."""
         return await ask(self.metrics(self.node.source), parse_condition(text), self.at)
+
+    def baseline_spec(
+        self,
+        *,
+        window: float | None = None,
+        baseline: float | None = None,
+        direction: Direction | None = None,
+        threshold: float | None = None,
+    ) -> BaselineSpec:
+        """The baseline parameters given, and for the rest those of the SLA or of treewalk.yaml."""
+        own = self.baseline
+        return BaselineSpec(
+            own.window if window is None else window,
+            own.baseline if baseline is None else baseline,
+            own.direction if direction is None else direction,
+            own.threshold if threshold is None else threshold,
+        )
+
+    async def deviations(self, queries: Sequence[str], spec: BaselineSpec) -> Sequence[Anomaly]:
+        """Every series of the queries against its own past; those without enough data are left out.
+
+        Raises SourceError.
+        """
+        from treewalk.comparing import compare_queries
+
+        source = self.metrics(self.node.source)
+        judged = await compare_queries(source, self.node.name, queries, self.at, spec)
+        return [found.anomaly for found in judged]
 
     async def log_lines(self, query: str, window: float, limit: int = 100) -> LogBatch:
         """The newest lines of a LogQL query in the last `window` seconds. Raises SourceError."""

@@ -1,0 +1,42 @@
+"""A node's metrics against their own past."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from treewalk import Probe, Seconds, SourceRejected, Verdict, check, format_number, healthy, unhealthy, unknown
+
+
+@check("baseline")
+async def baseline(
+    probe: Probe,
+    *,
+    query: str | None = None,
+    window: Seconds | None = None,
+    baseline: Seconds | None = None,
+    direction: Literal["up", "down", "both"] | None = None,
+    threshold: float | None = None,
+) -> Verdict:
+    """The last stretch of a metric against its own past (robust z-score on median and MAD).
+
+    query      PromQL of the series; without it the node's own `metrics`
+    window     how long the stretch is (default: that of the SLA or of treewalk.yaml)
+    baseline   how long the past before it is
+    direction  up, down or both: which change is bad
+    threshold  the robust z-score from which it is unhealthy
+    """
+    spec = probe.baseline_spec(window=window, baseline=baseline, direction=direction, threshold=threshold)
+    queries = (query,) if query else probe.node.metrics
+    if not queries:
+        return unknown("no metric to compare: give the healthcheck a query, or the node metrics")
+    deviations = await probe.deviations(queries, spec)
+    judged = [d for d in deviations if d.points[0]]
+    if not judged:
+        raise SourceRejected(f"no usable data for {', '.join(queries)} in window and baseline")
+    worst = max(judged, key=lambda d: abs(d.score))
+    observed = format_number(worst.level)
+    expected = f"{format_number(worst.baseline)} ± {format_number(worst.spread)}"
+    what = f"{worst.series}: z {worst.score:+.1f} (limit {spec.threshold:g})"
+    if abs(worst.score) >= spec.threshold:
+        return unhealthy(what, observed=observed, expected=expected, onset=worst.onset, size=abs(worst.score))
+    return healthy(what, observed=observed, expected=expected)
