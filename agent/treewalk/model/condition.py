@@ -97,8 +97,21 @@ def judge(condition: Condition, samples: Sequence[Sample]) -> Answer:
     return Answer("not", reason, nearest)
 
 
+_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
+
+
+def _show(expression: object) -> str:
+    """An expression as text, without the empty `{}` that the parser puts behind a bare metric name."""
+    text = str(expression)
+    parts, last = [], 0
+    for quoted in _QUOTED.finditer(text):
+        parts += [text[last : quoted.start()].replace("{}", ""), quoted[0]]
+        last = quoted.end()
+    return "".join([*parts, text[last:].replace("{}", "")])
+
+
 def _unquoted(text: str) -> str:
-    return re.sub(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", "", text)
+    return _QUOTED.sub("", text)
 
 
 def _strip(expression: object) -> object:
@@ -123,7 +136,7 @@ def _operands(expression: object) -> list[str]:
         return []
     if _is_comparison(expression):
         sides = [expression.lhs, expression.rhs]
-        return [str(s) for s in sides if not isinstance(_strip(s), promql_parser.NumberLiteral)]
+        return [_show(s) for s in sides if not isinstance(_strip(s), promql_parser.NumberLiteral)]
     return _operands(expression.lhs) + _operands(expression.rhs)
 
 
@@ -136,7 +149,7 @@ def _simple(expression: object) -> tuple[str | None, Operator | None, float | No
     limit = _number(_strip(expression.rhs))
     if limit is None:
         return None, None, None
-    return str(expression.lhs), str(expression.op), limit  # type: ignore[return-value]
+    return _show(expression.lhs), str(expression.op), limit  # type: ignore[return-value]
 
 
 def _number(expression: object) -> float | None:

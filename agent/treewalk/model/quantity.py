@@ -18,7 +18,7 @@ _SIZE_UNITS = {
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
 _NUMBER = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?"
-_THRESHOLD = re.compile(rf"\s*(<=|>=|==|!=|<|>)?\s*({_NUMBER})\s*(%|[A-Za-z]+)?\s*(.*?)\s*", re.DOTALL)
+_THRESHOLD = re.compile(rf"\s*(<=|>=|==|!=|<|>)?\s*({_NUMBER})\s*(%|[A-Za-z]+)?(?:\s+(.*))?", re.DOTALL)
 
 
 def parse_duration(value: str | int | float) -> float:
@@ -48,7 +48,7 @@ def format_duration(seconds: float) -> str:
     """The shortest exact-enough form of a duration, for people: 0.25 → `250ms`, 5400 → `1h30m`."""
     if seconds < 0:
         return "-" + format_duration(-seconds)
-    if seconds < 1:
+    if round(seconds, 3) < 1:
         return f"{seconds * 1000:.3g}ms" if seconds else "0s"
     if seconds < 60:
         return f"{seconds:.3g}s"

@@ -1,0 +1,297 @@
+"""The one place that knows every concrete part and wires them together. The CLI and the server call only this."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from treewalk.content.secrets import resolver
+from treewalk.content.workspace import Workspace, find_workspace, load_workspace
+from treewalk.errors import SettingsError, SourceError, SourceRejected
+from treewalk.integrations.clock import SystemClock
+from treewalk.integrations.memo import MemoLogSource, MemoMetricSource
+from treewalk.model.diagnosis import Diagnosis
+from treewalk.model.events import Event
+from treewalk.model.redact import redact
+from treewalk.model.tree import BaselineSpec, Sla, Tree
+from treewalk.pipeline import Bench, diagnose
+from treewalk.ports import LogSource, MetricSource, Store
+from treewalk.settings import LokiSettings, PrometheusSettings, WalkSettings
+from treewalk.stages.match import SignatureIndex
+
+Watch = Callable[[Event], None]
+
+
+def _nobody(event: Event) -> None:
+    """The watcher where nobody watches."""
+
+
+@dataclass(frozen=True)
+class DiagnoseOptions:
+    """How one diagnosis is to be done; None takes what treewalk.yaml says.
+
+    `at` is Unix seconds (None is now); `since` how far back to look and `deadline` how long the walk may take,
+    both in seconds; `record` a file that will keep every answer; `keep` whether the memory keeps the diagnosis.
+    """
+
+    at: float | None = None
+    since: float | None = None
+    deadline: float | None = None
+    strategy: Literal["sweep", "frontier"] = "sweep"
+    record: Path | None = None
+    keep: bool = True
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """How one source is: what `treewalk doctor` shows. `detail` says what was learned, or `error` why not."""
+
+    name: str
+    kind: str
+    url: str
+    ok: bool
+    detail: Mapping[str, str]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All outside systems of a workspace by kind and name; `log_default` is the one that nodes use unless they say."""
+
+    metrics: Mapping[str, Any]
+    logs: Mapping[str, Any]
+    urls: Mapping[tuple[str, str], str]
+
+    def metric(self, name: str | None) -> MetricSource:
+        """The metric source of that name, or the default. Raises SourceRejected when there is none."""
+        return _pick("metric", name, self.metrics)  # type: ignore[no-any-return]
+
+    def log(self, name: str | None) -> LogSource:
+        """The log source of that name, or the default. Raises SourceRejected when there is none."""
+        return _pick("log", name, self.logs)  # type: ignore[no-any-return]
+
+    async def aclose(self) -> None:
+        for source in (*self.metrics.values(), *self.logs.values()):
+            await source.aclose()
+
+
+class App:
+    """A workspace, opened: diagnose, doctor, memory. An async context manager that closes what it opened."""
+
+    def __init__(self, workspace: Workspace, environ: Mapping[str, str]) -> None:
+        self.workspace = workspace
+        self.resolve = _connections(workspace, resolver(environ, workspace.root))
+        self.clock = SystemClock()
+        self._sources: Sources | None = None
+        self._store: Store | None = None
+
+    @classmethod
+    def open(
+        cls,
+        workspace: Path | None = None,
+        *,
+        example: bool = False,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> App:
+        """Find and read the workspace. Raises ContentError with every problem, SettingsError, UsageError."""
+        env = os.environ if environ is None else environ
+        root = find_workspace(workspace, env, cwd or Path.cwd())
+        return cls(load_workspace(root, example=example), env)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection. Safe to call twice."""
+        if self._sources is not None:
+            await self._sources.aclose()
+            self._sources = None
+
+    @property
+    def store(self) -> Store:
+        """The memory, opened on first use. Raises StoreError."""
+        if self._store is None:
+            from treewalk.store.memory import MemoryStore
+
+            self._store = MemoryStore(self.workspace.state / Path(self.workspace.settings.store.path).name)
+        return self._store
+
+    @property
+    def sources(self) -> Sources:
+        """The outside systems, built on first use; nothing is contacted yet. Raises SettingsError."""
+        if self._sources is None:
+            self._sources = self._build_sources()
+        return self._sources
+
+    async def diagnose(self, sla: str, options: DiagnoseOptions | None = None, watch: Watch | None = None) -> Diagnosis:
+        """Look at one SLA and say which node broke it, or that none did.
+
+        Raises UsageError for an unknown SLA, SettingsError for a missing secret, StoreError. A source that fails
+        does not raise: what could not be looked at is in the result.
+        """
+        options = options or DiagnoseOptions()
+        tree = self.workspace.forest.tree(sla)
+        bench = self._bench(tree.sla, options)
+        recording = self._recording(tree, bench, options) if options.record else None
+        if recording is not None:
+            bench = replace(
+                bench,
+                metrics=recording.metrics(bench.metrics),
+                logs=recording.logs(bench.logs),
+                keep_verdict=recording.keep_verdict,
+            )
+        diagnosis = await diagnose(tree, memoised(bench), watch or _nobody)
+        if recording is not None and options.record is not None:
+            recording.write(options.record)
+        if options.keep:
+            self._remember(diagnosis)
+        return diagnosis
+
+    async def doctor(self) -> tuple[SourceReport, ...]:
+        """Whether each source can be reached, and with which rights."""
+        reports = []
+        for kind, group in (("metrics", self.sources.metrics), ("logs", self.sources.logs)):
+            for name, source in group.items():
+                url = self.sources.urls[kind, name]
+                try:
+                    detail = await source.inspect()
+                except SourceError as error:
+                    reports.append(SourceReport(name, kind, url, False, {}, str(error)))
+                else:
+                    reports.append(SourceReport(name, kind, url, True, detail))
+        return tuple(reports)
+
+    def _remember(self, diagnosis: Diagnosis) -> None:
+        from treewalk.stages.report import document
+
+        self.store.keep(diagnosis, document(diagnosis))
+
+    def _bench(self, sla: Sla, options: DiagnoseOptions) -> Bench:
+        walk = self.workspace.settings.walk
+        now = self.clock.now()
+        spec = baseline_of(sla, walk, options.since)
+        return Bench(
+            metrics=self.sources.metric,
+            logs=self.sources.log,
+            checks=self.workspace.checks,
+            known=SignatureIndex(self.workspace.known_errors),
+            clock=self.clock,
+            at=now if options.at is None else options.at,
+            window=spec.window,
+            baseline=spec,
+            live=options.at is None or abs(options.at - now) < 5.0,
+            deadline=options.deadline or walk.deadline,
+            check_timeout=min(walk.check_timeout, options.deadline or walk.deadline),
+            concurrency=walk.concurrency,
+            max_log_lines=walk.max_log_lines,
+            strategy=options.strategy,
+            resolve=self.resolve,
+        )
+
+    def _recording(self, tree: Tree, bench: Bench, options: DiagnoseOptions) -> Any:
+        from treewalk.recording import Recorder
+
+        return Recorder(tree, self.workspace.known_errors, bench)
+
+    def _build_sources(self) -> Sources:
+        configured = self.workspace.settings.sources
+        prometheus, loki, files = configured.prometheus, configured.loki, configured.files
+        if not prometheus and not loki and files is None:
+            prometheus, loki = {"default": PrometheusSettings()}, {"default": LokiSettings()}
+        root = self.workspace.root
+        metrics: dict[str, Any] = {}
+        logs: dict[str, Any] = {}
+        urls: dict[tuple[str, str], str] = {}
+        if prometheus:
+            from treewalk.integrations.prometheus import Prometheus
+
+            for name, settings in prometheus.items():
+                metrics[name] = Prometheus(name, settings, self.resolve, self.clock, root)
+                urls["metrics", name] = redact(settings.url)
+        if loki:
+            from treewalk.integrations.loki import Loki
+
+            for name, loki_settings in loki.items():
+                logs[name] = Loki(name, loki_settings, self.resolve, self.clock, root)
+                urls["logs", name] = redact(loki_settings.url)
+        if files is not None:
+            from treewalk.integrations.logfiles import LogFiles
+
+            logs["files"] = LogFiles("files", files, root or Path.cwd(), self.resolve)
+            urls["logs", "files"] = f"{len(files.streams)} streams of files"
+        return Sources(metrics, logs, urls)
+
+
+async def replay(file: Path, watch: Watch | None = None) -> Diagnosis:
+    """The diagnosis of a recorded bundle again, from the bundle alone: no network, no workspace.
+
+    Raises UsageError when the file is not a bundle.
+    """
+    from treewalk.recording import open_recording
+
+    tree, bench = open_recording(file)
+    return await diagnose(tree, memoised(bench), watch or _nobody)
+
+
+def baseline_of(sla: Sla, walk: WalkSettings, since: float | None) -> BaselineSpec:
+    """How nodes under an SLA are compared with their past: the SLA's own spans, and changes both ways."""
+    default = walk.baseline.spec()
+    spec = sla.baseline or replace(default, window=walk.since)
+    return replace(spec, window=since or spec.window, direction="both", threshold=default.threshold)
+
+
+def memoised(bench: Bench) -> Bench:
+    """The same bench with sources that are asked each question once during this diagnosis."""
+    metrics: dict[str | None, MetricSource] = {}
+    logs: dict[str | None, LogSource] = {}
+
+    def metric(name: str | None) -> MetricSource:
+        if name not in metrics:
+            metrics[name] = MemoMetricSource(bench.metrics(name))
+        return metrics[name]
+
+    def log(name: str | None) -> LogSource:
+        if name not in logs:
+            logs[name] = MemoLogSource(bench.logs(name))
+        return logs[name]
+
+    return replace(bench, metrics=metric, logs=log)
+
+
+def _pick(kind: str, name: str | None, sources: Mapping[str, Any]) -> Any:
+    if not sources:
+        raise SourceRejected(f"no {kind} source is configured: add it under sources in treewalk.yaml")
+    if name is None:
+        return sources.get("default", next(iter(sources.values())))
+    if name not in sources:
+        raise SourceRejected(f"no {kind} source named {name!r}; there is {', '.join(sources)}")
+    return sources[name]
+
+
+def _connections(workspace: Workspace, resolve: Callable[[str], str]) -> Callable[[str], str]:
+    """Secrets, and `connection:NAME` for the named connections of treewalk.yaml."""
+    named = workspace.settings.connections
+
+    def look_up(text: str) -> str:
+        if not text.startswith("connection:"):
+            return resolve(text)
+        name = text.removeprefix("connection:")
+        if name not in named:
+            raise SettingsError(f"no connection named {name!r} in treewalk.yaml; there is {_list(tuple(named))}")
+        return resolve(named[name])
+
+    return look_up
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none"
