@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
+_missing: Counter[str] = Counter()
+
+
+def _have(program: str) -> bool:
+    return bool(shutil.which(program) or Path("/usr/sbin", program).exists())
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for mark in item.iter_markers("needs"):
-        for program in mark.args:
-            if shutil.which(program) is None:
-                pytest.skip(f"needs {program}, which this machine does not have")
+    lacking = [p for mark in item.iter_markers("needs") for p in mark.args if not _have(p)]
+    if lacking:
+        _missing.update(lacking)
+        pytest.skip(f"needs {', '.join(lacking)}, which this machine does not have")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = len(terminalreporter.stats.get("skipped", []))
+    wanting = ", ".join(f"{program} ({count})" for program, count in sorted(_missing.items()))
+    why = f"; missing here: {wanting}" if wanting else ""
+    terminalreporter.write_line(f"tests not run on this machine: {skipped}{why}")
