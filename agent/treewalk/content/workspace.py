@@ -1,0 +1,209 @@
+"""A workspace: found, read whole, and every error in it told at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from treewalk.content import cache
+from treewalk.content.builtin import builtin_folder
+from treewalk.errors import ContentError, UsageError
+from treewalk.model.place import Problem
+from treewalk.model.tree import Forest
+
+if TYPE_CHECKING:
+    from treewalk.content.yaml import Item
+    from treewalk.model.known import KnownError
+    from treewalk.sdk import CheckDefinition
+    from treewalk.settings import Settings
+
+FILE = "treewalk.yaml"
+VARIABLE = "TREEWALK_WORKSPACE"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything that the files say. `root` is None outside of a workspace; `state` is the folder of the memory."""
+
+    root: Path | None
+    settings: Settings
+    forest: Forest
+    known_errors: tuple[KnownError, ...]
+    checks: Mapping[str, CheckDefinition]
+    state: Path
+    playbooks: tuple[str, ...] = ()
+
+
+def find_workspace(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """The workspace's folder: the one named, that of TREEWALK_WORKSPACE, or the nearest upward with a treewalk.yaml.
+
+    None when there is none upward. Raises UsageError when the one named is not a workspace.
+    """
+    named = explicit or (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None)
+    if named is not None:
+        root = named.parent if named.name == FILE else named
+        if not (cwd / root / FILE).is_file():
+            raise UsageError(f"no workspace at {named}: there is no {FILE}; `treewalk init {named}` makes one")
+        return (cwd / root).resolve()
+    for folder in (cwd, *cwd.parents):
+        if (folder / FILE).is_file():
+            return folder.resolve()
+    return None
+
+
+def load_workspace(root: Path | None, *, example: bool = False, use_cache: bool = True) -> Workspace:
+    """Read a workspace; `example` takes the trees and known errors that ship with treewalk instead of its own.
+
+    Raises ContentError holding every problem of every file.
+    """
+    reading = _Reading(root, example)
+    workspace = reading.load()
+    if reading.problems:
+        raise ContentError(sorted(set(reading.problems)))
+    if use_cache:
+        cache.save(cache.cache_folder(os.environ), reading.key, workspace.forest)
+    return workspace
+
+
+def load_forest(root: Path | None, *, example: bool = False) -> Forest:
+    """Only the forest, from the cache where nothing has changed since: the quick road of `impact` and `tree`.
+
+    Raises ContentError like `load_workspace`.
+    """
+    key = _Reading(root, example).key
+    found = cache.load(cache.cache_folder(os.environ), key)
+    return found if found is not None else load_workspace(root, example=example).forest
+
+
+@dataclass
+class _Reading:
+    root: Path | None
+    example: bool
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        files = [*self.files("trees", "*.y*ml"), *self.files("checks", "*.py", own=True)]
+        if self.root is not None:
+            files.append((FILE, self.root / FILE))
+        files += [(f"builtin/{p.name}", p) for p in sorted(builtin_folder("checks").glob("*.py"))]
+        return cache.fingerprint(files)
+
+    def files(self, kind: str, pattern: str, *, own: bool = False) -> list[tuple[str, Path]]:
+        """The files of one content folder with the names that people see."""
+        if self.example and not own:
+            folder, label = builtin_folder(kind), f"example:{kind}/"
+        elif self.root is not None:
+            folder, label = self.root / kind, f"{kind}/"
+        else:
+            return []
+        paths = sorted(p for p in folder.rglob(pattern) if p.is_file() and p.suffix in (".yaml", ".yml", ".py"))
+        return [(f"{label}{p.relative_to(folder)}", p) for p in paths]
+
+    def documents(self, files: Iterable[tuple[str, Path]]) -> Iterable[Item]:
+        from treewalk.content.yaml import read
+
+        for name, path in files:
+            item = read(path, name, self.problems)
+            if item is not None:
+                yield item
+
+    def load(self) -> Workspace:
+        settings = self.settings()
+        checks = self.checks()
+        forest = self.forest(settings, checks)
+        return Workspace(
+            root=self.root,
+            settings=settings,
+            forest=forest,
+            known_errors=self.known_errors(forest),
+            checks=checks,
+            state=_state_folder(self.root, settings),
+            playbooks=self.playbooks(),
+        )
+
+    def settings(self) -> Settings:
+        from treewalk.content.configuration import read_settings
+        from treewalk.settings import Settings
+
+        if self.root is None:
+            return Settings()
+        for item in self.documents([(FILE, self.root / FILE)]):
+            return read_settings(item, self.problems)
+        return Settings()
+
+    def checks(self) -> dict[str, CheckDefinition]:
+        from treewalk.content.checks import load_checks
+
+        found = load_checks(builtin_folder("checks"), "built-in", "builtin/checks/", self.problems)
+        if self.root is not None and not _same(self.root / "checks", builtin_folder("checks")):
+            found |= load_checks(self.root / "checks", None, "checks/", self.problems)
+        return found
+
+    def forest(self, settings: Settings, checks: Mapping[str, CheckDefinition]) -> Forest:
+        from treewalk.content.checks import bind_with
+        from treewalk.content.trees import Draft, finish, read_tree_file
+        from treewalk.content.windows import read_windows
+
+        draft = Draft(self.problems, _cached(bind_with(checks)))
+        if isinstance(settings.windows, dict) and settings.windows and self.root is not None:
+            for item in self.documents([(FILE, self.root / FILE)]):
+                draft.windows |= read_windows(item.value["windows"], self.problems)
+        for item in self.documents(self.files("trees", "*.y*ml")):
+            if item.value is not None:
+                read_tree_file(item, draft)
+        return finish(draft)
+
+    def known_errors(self, forest: Forest) -> tuple[KnownError, ...]:
+        from treewalk.content.known_errors import KnownDraft, check_nodes, read_known_errors
+
+        draft = KnownDraft(self.problems)
+        shipped = [(f"builtin/{p.name}", p) for p in sorted(builtin_folder("known_errors").rglob("*.y*ml"))]
+        if self.root is None or not _same(self.root / "known_errors", builtin_folder("known_errors")):
+            for item in self.documents(shipped):
+                read_known_errors(item, draft)
+        built_in = set(draft.errors)
+        own = [] if self.example else self.files("known_errors", "*.y*ml")
+        for item in self.documents(own):
+            if item.value is not None:
+                read_known_errors(item, draft)
+        mine = [e for e in draft.errors.values() if e.id not in built_in]
+        if not self.problems:
+            check_nodes(mine, forest, self.problems)
+        return tuple(draft.errors.values())
+
+    def playbooks(self) -> tuple[str, ...]:
+        from treewalk.content.playbooks import check_playbook
+
+        own = self.files("playbooks", "*.y*ml", own=True)
+        names = (check_playbook(item, self.problems) for item in self.documents(own) if item.value is not None)
+        return tuple(name for name in names if name is not None)
+
+
+def _cached(bind: Any) -> Any:
+    """Equal healthcheck blocks are validated once."""
+
+    @lru_cache(maxsize=50_000)
+    def remembered(method: str, key: str) -> Any:
+        return bind(method, json.loads(key))
+
+    def ask(method: str, params: Mapping[str, Any]) -> Any:
+        return remembered(method, json.dumps(params, sort_keys=True))
+
+    return ask
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def _state_folder(root: Path | None, settings: Settings) -> Path:
+    if root is not None:
+        return (root / settings.store.path).parent
+    base = os.environ.get("XDG_STATE_HOME")
+    return Path(base or Path.home() / ".local" / "state") / "treewalk"

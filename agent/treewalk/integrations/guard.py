@@ -1,0 +1,97 @@
+"""What stands between treewalk and every outside system: time-out, retries, a circuit breaker, a bound.
+
+Own code and not a retry library: retries, breaker and bound share one deadline and one set of errors here, which
+took less to write than to fit around (docs/decisions/020-guard.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from treewalk.errors import CircuitOpen, SourceError, SourceTimeout, SourceUnreachable
+from treewalk.model.quantity import format_duration
+from treewalk.ports import Clock
+
+T = TypeVar("T")
+
+
+@dataclass
+class Breaker:
+    """Opens after `failures` in a row and lets one call through every `pause` seconds until one succeeds."""
+
+    failures: int = 5
+    pause: float = 15.0
+    count: int = 0
+    until: float = 0.0
+
+    def check(self, now: float, name: str) -> None:
+        """Raise CircuitOpen while it is open; let one probe through when the pause is over."""
+        if self.count < self.failures:
+            return
+        if now < self.until:
+            wait = format_duration(self.until - now)
+            raise CircuitOpen(f"{name} failed {self.count} times in a row; asked again in {wait}")
+        self.until = now + self.pause
+
+    def record(self, ok: bool, now: float) -> None:
+        """Note how a call ended."""
+        self.count = 0 if ok else self.count + 1
+        if self.count >= self.failures:
+            self.until = now + self.pause
+
+
+@dataclass
+class Guard:
+    """Calls to one outside system. `timeout` (seconds) bounds a whole call with its retries."""
+
+    name: str
+    clock: Clock
+    timeout: float = 10.0
+    retries: int = 2
+    concurrency: int = 16
+    breaker: Breaker = field(default_factory=Breaker)
+    dice: random.Random = field(default_factory=random.Random)
+    first_wait: float = 0.2
+
+    def __post_init__(self) -> None:
+        self._gate = asyncio.Semaphore(self.concurrency)
+
+    async def call(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask, and again where it may pass (nobody answered, server errors), with full jitter.
+
+        Raises SourceTimeout, CircuitOpen, or the SourceError of the last try.
+        """
+        self.breaker.check(self.clock.monotonic(), self.name)
+        try:
+            async with asyncio.timeout(self.timeout):
+                async with self._gate:
+                    answer = await self._tries(ask)
+        except TimeoutError:
+            self.breaker.record(False, self.clock.monotonic())
+            raise SourceTimeout(f"{self.name} gave no answer within {format_duration(self.timeout)}") from None
+        except SourceError as error:
+            self.breaker.record(not may_pass(error), self.clock.monotonic())
+            raise
+        self.breaker.record(True, self.clock.monotonic())
+        return answer
+
+    async def _tries(self, ask: Callable[[], Awaitable[T]]) -> T:
+        wait = self.first_wait
+        for left in range(self.retries, -1, -1):
+            try:
+                return await ask()
+            except SourceError as error:
+                if left == 0 or not may_pass(error):
+                    raise
+            await self.clock.sleep(self.dice.uniform(0, wait))
+            wait *= 2
+        raise AssertionError("unreachable")
+
+
+def may_pass(error: SourceError) -> bool:
+    """Whether asking again can help: nobody was there, or not in time. A refused question stays refused."""
+    return isinstance(error, SourceUnreachable | SourceTimeout)
