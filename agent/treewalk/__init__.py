@@ -29,13 +29,14 @@ __all__ = [
     "format_duration",
     "format_number",
     "healthy",
+    "parse_threshold",
     "unhealthy",
     "unknown",
 ]
 
 if TYPE_CHECKING:
     from treewalk.errors import SourceError, SourceRejected, SourceTimeout, SourceUnreachable
-    from treewalk.model.quantity import format_bytes, format_duration, format_number
+    from treewalk.model.quantity import format_bytes, format_duration, format_number, parse_threshold
     from treewalk.model.tree import BaselineSpec
     from treewalk.model.verdict import Verdict, degraded, healthy, unhealthy, unknown
     from treewalk.sdk import Amount, Probe, Seconds, Secret, check

@@ -19,7 +19,7 @@ class _Memo:
     async def get(self, key: Hashable, ask: Callable[[], Awaitable[Any]]) -> Any:
         task = self._tasks.get(key)
         if task is None or task.cancelled():
-            task = asyncio.ensure_future(ask())  # type: ignore[assignment]
+            task = asyncio.ensure_future(ask())
             assert task is not None
             self._tasks[key] = task
             task.add_done_callback(_seen)

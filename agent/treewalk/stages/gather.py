@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from treewalk.comparing import Compared, compare_queries
 from treewalk.errors import SourceError
 from treewalk.model.diagnosis import Measurement
-from treewalk.model.evidence import Evidence, Gap, LogGroup, Mention
+from treewalk.model.evidence import Evidence, EvidenceKind, Gap, LogGroup, Mention
 from treewalk.model.mentions import find_mentions
 from treewalk.model.quantity import format_number
 from treewalk.model.redact import redact
@@ -139,7 +139,7 @@ def _sla_evidence(tree: Tree, measurement: Measurement, at: float, window: float
 def _node_evidence(node: Node, verdict: Verdict, gathered: Gathered, at: float, window: float) -> Iterable[Evidence]:
     span = (at - window, at)
     if verdict.origin != "none":
-        kind = "condition" if verdict.origin == "condition" else "check"
+        kind: EvidenceKind = "condition" if verdict.origin == "condition" else "check"
         method = node.healthcheck.method if node.healthcheck else "baseline"
         data: dict[str, float | str | None] = {
             "status": verdict.status.value,

@@ -1,0 +1,75 @@
+"""An HTTP endpoint that has to answer."""
+
+from __future__ import annotations
+
+import time
+
+from treewalk import Probe, Seconds, Verdict, check, degraded, format_duration, healthy, unhealthy, unknown
+
+_MOST = 1_000_000  # bytes of a body that are looked at
+
+
+@check("http", live=True)
+async def http(
+    probe: Probe,
+    *,
+    url: str | None = None,
+    method: str = "GET",
+    status: str | int | list[int] = "200-399",
+    body_contains: str | None = None,
+    max_latency: Seconds | None = None,
+    headers: dict[str, str] | None = None,
+    verify_tls: bool = True,
+) -> Verdict:
+    """An HTTP request gets an answer with the right status, in time.
+
+    url            default: the node's field `url`; may hold ${ENV}
+    method         GET, HEAD, …
+    status         what is right: 200, "200-299", or a list
+    body_contains  a text that the body has to hold (its first megabyte)
+    max_latency    slower than this is degraded
+    headers        sent along; values may hold ${ENV}
+    verify_tls     whether the certificate has to be valid
+    """
+    import httpx
+
+    where = url or probe.field("url")
+    if not where:
+        return unknown("no address: give the healthcheck or the node a url")
+    sent = {name: probe.secret(value) for name, value in (headers or {}).items()}
+    began = time.perf_counter()
+    body = bytearray()
+    try:
+        async with (
+            httpx.AsyncClient(
+                verify=verify_tls, timeout=probe.timeout, follow_redirects=False, trust_env=False
+            ) as client,
+            client.stream(method, probe.secret(str(where)), headers=sent) as answer,
+        ):
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > _MOST:
+                    break
+    except httpx.TimeoutException:
+        return unhealthy(f"no answer within {format_duration(probe.timeout)}")
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        return unknown("the url is not one that can be asked; it begins with http:// or https://")
+    except httpx.TransportError as error:
+        return unhealthy(f"not reachable: {type(error).__name__}")
+    took = time.perf_counter() - began
+    if not _right(answer.status_code, status):
+        return unhealthy(f"answered {answer.status_code}", observed=str(answer.status_code), expected=str(status))
+    if body_contains is not None and body_contains.encode() not in body:
+        return unhealthy(f"the body does not hold {body_contains!r}", expected=body_contains)
+    if max_latency is not None and took > max_latency:
+        return degraded("slow", observed=format_duration(took), expected=f"< {format_duration(max_latency)}")
+    return healthy(f"answered {answer.status_code} in {format_duration(took)}", observed=str(answer.status_code))
+
+
+def _right(actual: int, wanted: str | int | list[int]) -> bool:
+    if isinstance(wanted, int):
+        return actual == wanted
+    if isinstance(wanted, list):
+        return actual in wanted
+    first, _, last = wanted.partition("-")
+    return int(first) <= actual <= int(last or first)

@@ -1,0 +1,109 @@
+"""A value that a database query gives."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from treewalk import Probe, Seconds, Verdict, check, format_number, healthy, parse_threshold, unhealthy, unknown
+
+
+@check("sql", live=True, extra="sql")
+def sql(
+    probe: Probe,
+    *,
+    query: str = "SELECT 1",
+    url: str | None = None,
+    connection: str | None = None,
+    threshold: str | float | None = None,
+    expect: str | float | None = None,
+    statement_timeout: Seconds | None = None,
+) -> Verdict:
+    """A SQL query answers, and its single value is right. The session is read-only.
+
+    query              one statement that gives one value
+    url                SQLAlchemy URL, may hold ${ENV}; or
+    connection         the name of one under `connections` in treewalk.yaml
+    threshold          the limit that the value has to keep: "< 60s", "> 80%", "> 0"
+    expect             the value that it has to be
+    statement_timeout  how long the statement may run (default: what the check may take)
+    """
+    from sqlalchemy import create_engine, exc, pool, text
+
+    if not url and not connection:
+        return unknown("no database: give the healthcheck a url or a connection")
+    if ";" in query.rstrip().rstrip(";"):
+        return unknown("one statement only: take the ';' out of the query")
+    address = probe.secret(f"connection:{connection}" if connection else str(url))
+    limit = min(statement_timeout or probe.timeout, probe.timeout)
+    try:
+        engine = create_engine(address, poolclass=pool.NullPool, connect_args=_arguments(address, limit))
+    except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
+        return unknown(
+            f"the url is not one that can be opened: {type(error).__name__}; is the database's driver installed?"
+        )
+    try:
+        with engine.connect() as session:
+            if engine.dialect.name == "sqlite":
+                session.execute(text("PRAGMA query_only = ON"))
+            elif engine.dialect.name in ("postgresql", "mysql", "mariadb"):
+                session.execute(text("SET TRANSACTION READ ONLY"))
+            row = session.execute(text(query)).first()
+    except exc.OperationalError as error:
+        return _operational(error)
+    except exc.DBAPIError as error:
+        return unknown(f"the query was refused: {_first_line(error)}")
+    finally:
+        engine.dispose()
+    return _judge(row[0] if row else None, threshold, expect)
+
+
+def _arguments(address: str, limit: float) -> dict[str, Any]:
+    seconds = max(1, math.ceil(limit))
+    if address.startswith("postgresql"):
+        options = f"-c statement_timeout={int(limit * 1000)} -c default_transaction_read_only=on"
+        return {"connect_timeout": seconds, "options": options}
+    return {"timeout": seconds} if address.startswith("sqlite") else {}
+
+
+def _operational(error: Any) -> Verdict:
+    said = _first_line(error)
+    lowered = said.lower()
+    if "statement timeout" in lowered or "canceling statement" in lowered:
+        return unhealthy(f"the query was not done in time: {said}")
+    if any(
+        mark in lowered
+        for mark in ("no such table", "syntax error", "no such column", "readonly database", "read-only")
+    ):
+        return unknown(f"the query was refused: {said}")
+    if any(mark in lowered for mark in ("authentication failed", "access denied", "no password supplied")):
+        return unknown("the database refuses the user or the password")
+    return unhealthy(f"the database does not answer: {said}")
+
+
+def _first_line(error: Any) -> str:
+    return str(error.orig).strip().splitlines()[0][:200] if str(error.orig).strip() else type(error.orig).__name__
+
+
+def _judge(value: Any, threshold: str | float | None, expect: str | float | None) -> Verdict:
+    if value is None:
+        return unknown("the query gave no value")
+    if expect is not None:
+        same = str(value) == str(expect) or _number(value) == _number(expect) is not None
+        verdict = healthy if same else unhealthy
+        return verdict(f"the query gave {value}", observed=str(value)[:100], expected=str(expect))
+    if threshold is None:
+        return healthy("the query was answered", observed=str(value)[:100])
+    number = _number(value)
+    if number is None or math.isnan(number):
+        return unknown(f"the query gave {str(value)[:50]!r}, which is not a number")
+    limit = parse_threshold(threshold)
+    verdict = healthy if limit.holds(number) else unhealthy
+    return verdict(f"the query gave {format_number(number)}", observed=limit.show(number), expected=str(limit))
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
