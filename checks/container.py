@@ -1,0 +1,63 @@
+"""A container of Docker, or of what speaks its API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treewalk import Probe, SourceUnreachable, Verdict, check, degraded, healthy, unhealthy, unknown
+
+
+@check("container", live=True)
+def container(
+    probe: Probe, *, name: str | None = None, base_url: str | None = None, max_restarts: int | None = None
+) -> Verdict:
+    """A container runs and is healthy.
+
+    name          default: the node's field `container`
+    base_url      of the engine, such as unix:///var/run/docker.sock; default: from the environment
+    max_restarts  more restarts than this are degraded
+    """
+    wanted = name or probe.field("container")
+    if not wanted:
+        return unknown("no container named: give the node `container: NAME`")
+    details = _inspect(probe, str(wanted), base_url)
+    if details is None:
+        return unhealthy(f"there is no container {wanted}", expected="running")
+    state = details.get("State") or {}
+    status = str(state.get("Status", "unknown"))
+    if status != "running":
+        killed = ", out of memory" if state.get("OOMKilled") else ""
+        reason = f"{wanted} is {status} (exit code {state.get('ExitCode', '?')}{killed})"
+        return unhealthy(reason, observed=status, expected="running")
+    health = str((state.get("Health") or {}).get("Status") or "")
+    if health == "unhealthy":
+        return unhealthy(f"{wanted} runs, but its own health check fails", observed=health, expected="healthy")
+    restarts = int(details.get("RestartCount") or 0)
+    if max_restarts is not None and restarts > max_restarts:
+        return degraded(
+            f"{wanted} was restarted {restarts} times", observed=str(restarts), expected=f"<= {max_restarts}"
+        )
+    if health == "starting":
+        return degraded(f"{wanted} is starting", observed=health, expected="healthy")
+    return healthy(f"{wanted} runs", observed=status)
+
+
+def _inspect(probe: Probe, name: str, base_url: str | None) -> dict[str, Any] | None:
+    """What the engine says of a container; None when there is none of that name."""
+    import docker
+    import requests
+
+    try:
+        client = (
+            docker.DockerClient(base_url=base_url, timeout=int(probe.timeout) or 1)
+            if base_url
+            else docker.from_env(timeout=int(probe.timeout) or 1)
+        )
+        try:
+            return dict(client.api.inspect_container(name))
+        finally:
+            client.close()
+    except docker.errors.NotFound:
+        return None
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise SourceUnreachable(f"the container engine is not reachable: {type(error).__name__}") from None

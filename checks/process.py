@@ -1,0 +1,109 @@
+"""A process under supervisord."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import xmlrpc.client
+from pathlib import Path
+from typing import Any
+
+from treewalk import (
+    Probe,
+    Seconds,
+    SourceRejected,
+    SourceUnreachable,
+    Verdict,
+    check,
+    degraded,
+    format_duration,
+    healthy,
+    unhealthy,
+    unknown,
+)
+
+_ORDER = ("FATAL", "BACKOFF", "EXITED", "STOPPED", "UNKNOWN", "STOPPING", "STARTING", "RUNNING")
+
+
+@check("process", live=True)
+def process(
+    probe: Probe,
+    *,
+    server: str = "unix:///var/run/supervisor.sock",
+    group: str | None = None,
+    process: str | None = None,
+    username: str | None = None,
+    password: str | None = None,
+    min_uptime: Seconds = 10.0,
+) -> Verdict:
+    """A process under supervisord runs, has run for a while, and is not stopped by a signal.
+
+    server      unix:///path/to.sock or http://host:port of supervisord
+    group       default: the node's supervisor_group
+    process     default: the node's supervisor_process; without it every process of the group counts
+    username    for supervisord's own authentication
+    password    may hold ${ENV}
+    min_uptime  a process younger than this has been restarted just now: degraded
+    """
+    group = group or probe.field("supervisor_group")
+    name = process or probe.field("supervisor_process")
+    if not group and not name:
+        return unknown("no process named: give the node supervisor_group and supervisor_process")
+    everything = _ask(probe, server, username, password)
+    mine = [p for p in everything if (not group or p["group"] == group) and (not name or p["name"] == name)]
+    if not mine:
+        wanted = ":".join(str(part) for part in (group, name) if part)
+        return unknown(f"supervisord knows no process {wanted}")
+    verdicts = [(_ORDER.index(p["statename"]), _judge(p, min_uptime, local=server.startswith("unix:"))) for p in mine]
+    bad = sorted((v for v in verdicts if v[1].status.troubled), key=lambda v: v[0])
+    return bad[0][1] if bad else verdicts[0][1]
+
+
+def _ask(probe: Probe, server: str, username: str | None, password: str | None) -> list[dict[str, Any]]:
+    from supervisor.xmlrpc import SupervisorTransport
+
+    secret = probe.secret(password) if password else None
+    transport = SupervisorTransport(username, secret, probe.secret(server))
+    proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+    try:
+        return proxy.supervisor.getAllProcessInfo()  # type: ignore[return-value]
+    except xmlrpc.client.ProtocolError as error:
+        raise SourceRejected(f"supervisord answered {error.errcode}; check username and password") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise SourceUnreachable(f"supervisord at {server} is not reachable: {type(error).__name__}") from None
+    except (xmlrpc.client.Fault, xmlrpc.client.ResponseError) as error:
+        raise SourceRejected(f"supervisord refused: {error}") from None
+    finally:
+        transport.close()
+
+
+def _judge(info: dict[str, Any], min_uptime: float, *, local: bool) -> Verdict:
+    name, state = f"{info['group']}:{info['name']}", info["statename"]
+    if state == "RUNNING":
+        held = _held(int(info["pid"])) if local else None
+        if held:
+            return unhealthy(f"{name} is {held}", observed=held, expected="running")
+        uptime = max(0.0, float(info["now"] - info["start"]))
+        if uptime < min_uptime:
+            return degraded(f"{name} was started {format_duration(uptime)} ago", observed="RUNNING", expected="RUNNING")
+        return healthy(f"{name} runs for {format_duration(uptime)}", observed="RUNNING")
+    ended = float(info["stop"]) or None
+    why = info["spawnerr"] or (f"exit status {info['exitstatus']}" if state in ("EXITED", "BACKOFF") else "")
+    reason = f"{name} is {state}" + (f": {why}" if why else "")
+    if state == "STARTING":
+        return degraded(reason, observed=state, expected="RUNNING")
+    onset = ended if ended and ended <= time.time() else None
+    return unhealthy(reason, observed=state, expected="RUNNING", onset=onset)
+
+
+def _held(pid: int) -> str | None:
+    """What the kernel says of a process that does not run although it is there (Linux, proc(5))."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return None
+    return {
+        "T": "stopped by a signal (state T)",
+        "t": "stopped by a debugger (state t)",
+        "Z": "a zombie (state Z)",
+    }.get(state)

@@ -1,0 +1,155 @@
+"""A topic into which messages have to arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Any
+
+from treewalk import (
+    Probe,
+    Seconds,
+    SourceRejected,
+    SourceUnreachable,
+    Verdict,
+    check,
+    format_duration,
+    format_number,
+    healthy,
+    unhealthy,
+    unknown,
+)
+
+
+@check("topic_freshness")
+async def topic_freshness(
+    probe: Probe,
+    *,
+    max_age: Seconds,
+    redis_url: str | None = None,
+    stream: str | list[str] | None = None,
+    bootstrap_servers: str | None = None,
+    topic: str | None = None,
+    metric: str | None = None,
+) -> Verdict:
+    """The newest message of a topic is not older than max_age: Redis Stream, Kafka, or a metric.
+
+    max_age            how old the newest message may be
+    redis_url          with `stream` (one, or a list of which every one has to be fresh): ask Redis Streams
+    bootstrap_servers  with `topic` (default: the node's): ask Kafka
+    metric             a gauge of the newest message's Unix time, or a counter or offset that has to grow;
+                       default: the node's first metric
+    """
+    if redis_url and stream:
+        if not probe.live:
+            return unknown("Redis Streams tell only the present; give the healthcheck a metric")
+        return await asyncio.to_thread(_redis, probe, max_age, redis_url, stream)
+    if bootstrap_servers:
+        name = topic or probe.field("topic")
+        if not name:
+            return unknown("no topic: give the healthcheck or the node a topic")
+        if not probe.live:
+            return unknown("Kafka tells only the present; give the healthcheck a metric")
+        return await asyncio.to_thread(_kafka, probe, max_age, bootstrap_servers, str(name))
+    return await _metric(probe, max_age, metric)
+
+
+async def _metric(probe: Probe, max_age: float, metric: str | None) -> Verdict:
+    queries = [metric] if metric else list(probe.node.metrics)
+    if not queries:
+        return unknown("nothing to ask: give the healthcheck a stream, bootstrap_servers or a metric")
+    for query in queries:
+        real = [s for s in await probe.instant(query) if not math.isnan(s.value)]
+        if not real:
+            continue
+        newest = max(s.value for s in real)
+        if 1e9 < newest < 4e9 and "timestamp" in query:
+            return _judge(probe.at - newest, max_age)
+        return await _growth(probe, query, max_age)
+    return unknown(f"no data for {' or '.join(queries)}")
+
+
+async def _growth(probe: Probe, query: str, max_age: float) -> Verdict:
+    """Whether a counter or an offset has grown within max_age (and some scrapes more)."""
+    series = await probe.range(query, max_age * 2, max(1.0, max_age / 10))
+    grown = 0.0
+    last_rise: float | None = None
+    for one in series:
+        for before, now, moment in zip(one.values, one.values[1:], one.times[1:], strict=False):
+            if now > before:
+                grown += now - before
+                last_rise = max(last_rise or 0.0, moment)
+    if not series or all(len(one.values) < 2 for one in series):
+        return unknown(f"too few values of {query} to see it grow")
+    if last_rise is None or probe.at - last_rise > max_age * 1.2:
+        stood = format_duration(probe.at - last_rise) if last_rise else f"more than {format_duration(2 * max_age)}"
+        onset = last_rise + max_age if last_rise else None
+        return unhealthy(
+            f"{query} stands still for {stood}", observed=stood, expected=f"< {format_duration(max_age)}", onset=onset
+        )
+    return healthy(f"{query} grew by {format_number(grown)} in {format_duration(2 * max_age)}")
+
+
+def _judge(age: float, max_age: float) -> Verdict:
+    age = max(0.0, age)
+    reason = f"the newest message is {format_duration(age)} old"
+    observed, expected = format_duration(age), f"< {format_duration(max_age)}"
+    if age > max_age:
+        return unhealthy(reason, observed=observed, expected=expected, onset=time.time() - age + max_age)
+    return healthy(reason, observed=observed, expected=expected)
+
+
+def _redis(probe: Probe, max_age: float, url: str, stream: str | list[str]) -> Verdict:
+    from redis import Redis
+    from redis import exceptions as errors
+
+    client: Any = Redis.from_url(
+        probe.secret(url), socket_timeout=probe.timeout, socket_connect_timeout=probe.timeout, decode_responses=True
+    )
+    oldest = 0.0
+    try:
+        for name in [stream] if isinstance(stream, str) else stream:
+            entries = client.xrevrange(name, count=1)
+            if not entries:
+                return unhealthy(f"the stream {name} is empty", expected=f"< {format_duration(max_age)}")
+            oldest = max(oldest, time.time() - int(entries[0][0].split("-")[0]) / 1000)
+    except (errors.ConnectionError, errors.TimeoutError) as error:
+        return unhealthy(f"the Redis of the stream does not answer: {type(error).__name__}")
+    except errors.ResponseError as error:
+        raise SourceRejected(f"the Redis of the stream refused: {str(error)[:100]}") from None
+    finally:
+        client.close()
+    return _judge(oldest, max_age)
+
+
+def _kafka(probe: Probe, max_age: float, servers: str, topic: str) -> Verdict:
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+    settings = {
+        "bootstrap.servers": probe.secret(servers),
+        "group.id": "treewalk",
+        "enable.auto.commit": False,
+        "log_level": 0,
+    }
+    consumer = Consumer(settings)
+    newest = 0.0
+    try:
+        metadata = consumer.list_topics(topic, timeout=probe.timeout).topics[topic]
+        if metadata.error is not None:
+            return unhealthy(f"the topic {topic} cannot be read: {metadata.error.str()}")
+        for number in metadata.partitions:
+            _, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=probe.timeout)
+            if high <= 0:
+                continue
+            consumer.assign([TopicPartition(topic, number, high - 1)])
+            message = consumer.poll(probe.timeout / 2)
+            if message is not None and message.error() is None:
+                newest = max(newest, message.timestamp()[1] / 1000)
+    except KafkaException as error:
+        raise SourceUnreachable(f"Kafka does not answer: {error.args[0].str()}") from None
+    finally:
+        consumer.close()
+    if not newest:
+        return unhealthy(f"the topic {topic} holds no message", expected=f"< {format_duration(max_age)}")
+    return _judge(time.time() - newest, max_age)
