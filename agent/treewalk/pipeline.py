@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from treewalk.asking import ask
+from treewalk.errors import SourceError
 from treewalk.model.condition import Answer, Condition
-from treewalk.model.diagnosis import Diagnosis, Findings, Timing
+from treewalk.model.diagnosis import Diagnosis, Findings, Measurement, Timing
 from treewalk.model.events import Event, Measured, StageDone, StageStarted, TreeOpened
+from treewalk.model.quantity import format_duration
 from treewalk.model.tree import BaselineSpec, Node, Tree
 from treewalk.model.verdict import Verdict
 from treewalk.ports import Clock, LogSource, MetricSource
@@ -26,6 +29,7 @@ from treewalk.stages.rank import Scene, Weights, rank
 from treewalk.stages.walk import Strategy, walk
 
 Watch = Callable[[Event], None]
+WALK_SHARE = 0.75  # of the deadline is the walk's at the most; the rest is for gathering and matching
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) 
     """Look at one SLA and everything under it. Never raises for a source that fails: that is part of the result."""
     stopwatch = _Stopwatch(bench.clock, watch)
     watch(TreeOpened(tree))
+    until = bench.clock.monotonic() + bench.deadline
     with stopwatch.stage("measure"):
         intake = await _measure(tree, bench)
         watch(Measured(intake.measurement))
@@ -67,17 +72,17 @@ async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) 
         verdicts = await walk(
             tree,
             _checker(bench),
-            deadline=bench.deadline,
+            deadline=(until - bench.clock.monotonic()) * WALK_SHARE,
             concurrency=bench.concurrency,
             strategy=bench.strategy,
             watch=watch,
         )
     with stopwatch.stage("gather"):
-        gathered = await _gather(tree, bench, intake, verdicts)
+        gathered = await _gather(tree, bench, intake, verdicts, until)
         evidence = collect_evidence(tree, intake.measurement, verdicts, gathered, bench.at, bench.window)
     with stopwatch.stage("match"):
-        cite = {(e.node or "", e.kind): e.id for e in reversed(evidence)}
-        matches = await _match(tree, bench, gathered, lambda node, kind: cite.get((node, kind)))
+        cite = {(e.node or "", str(e.kind)): e.id for e in reversed(evidence)}
+        matches = await _match(tree, bench, gathered, lambda node, kind: cite.get((node, kind)), until)
     with stopwatch.stage("rank"):
         scene = Scene(
             tree=tree,
@@ -130,8 +135,16 @@ async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) 
 
 
 async def _measure(tree: Tree, bench: Bench) -> Intake:
-    source = bench.metrics(tree.sla.source) if tree.sla.query else None
-    return await measure(tree.sla, source, bench.at, bench.baseline)
+    limit = bench.deadline * WALK_SHARE / 2
+    try:
+        source = bench.metrics(tree.sla.source) if tree.sla.query else None
+        async with asyncio.timeout(limit):
+            return await measure(tree.sla, source, bench.at, bench.baseline)
+    except SourceError as error:
+        why = str(error)
+    except TimeoutError:
+        why = f"no answer within {format_duration(limit)}"
+    return Intake(Measurement("unknown", why, limit=str(tree.sla.threshold or "")), None, answered=False)
 
 
 def _checker(bench: Bench) -> NodeChecker:
@@ -150,7 +163,7 @@ def _checker(bench: Bench) -> NodeChecker:
     )
 
 
-async def _gather(tree: Tree, bench: Bench, intake: Intake, verdicts: Mapping[str, Verdict]) -> Gathered:
+async def _gather(tree: Tree, bench: Bench, intake: Intake, verdicts: Mapping[str, Verdict], until: float) -> Gathered:
     if intake.measurement.status == "met" and not any(v.status.troubled for v in verdicts.values()):
         return Gathered()
     gatherer = Gatherer(
@@ -160,16 +173,21 @@ async def _gather(tree: Tree, bench: Bench, intake: Intake, verdicts: Mapping[st
         window=bench.window,
         baseline=bench.baseline,
         max_lines=bench.max_log_lines,
+        timeout=max(0.1, (until - bench.clock.monotonic()) * 0.8),
         concurrency=bench.concurrency,
     )
     return await gatherer.gather(tree, verdicts)
 
 
 async def _match(
-    tree: Tree, bench: Bench, gathered: Gathered, evidence_of: Callable[[str, str], str | None]
+    tree: Tree, bench: Bench, gathered: Gathered, evidence_of: Callable[[str, str], str | None], until: float
 ) -> MatchResult:
     async def put(node: Node, condition: Condition) -> Answer:
-        return await ask(bench.metrics(node.source), condition, bench.at)
+        try:
+            async with asyncio.timeout(max(0.1, until - bench.clock.monotonic())):
+                return await ask(bench.metrics(node.source), condition, bench.at)
+        except TimeoutError:
+            return Answer("unknown", f"{condition.text}: not answered within the deadline")
 
     nodes = list(tree.nodes.values())
     return await match(bench.known, nodes, gathered.lines, put, gathered.log_gaps, evidence_of)

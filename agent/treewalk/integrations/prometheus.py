@@ -133,6 +133,8 @@ class Prometheus:
         """The client, made on first use (its import takes a while)."""
         if self._client is None:
             from prometheus_api_client.prometheus_connect import PrometheusConnect
+            from requests.adapters import HTTPAdapter
+            from urllib3.util.retry import Retry
 
             s = self._settings
             url = self._resolve(s.url).rstrip("/")
@@ -140,9 +142,12 @@ class Prometheus:
                 url=url,
                 headers={name: self._resolve(value) for name, value in s.headers.items()},
                 disable_ssl=not s.verify_tls,
+                retry=Retry(total=0, raise_on_status=False),  # retries are the guard's
                 timeout=max(1, math.ceil(s.timeout)),
                 session=_session(s, self._resolve, self._root, self._guard.name),
             )
+            # The client mounts an adapter of its own, for this url only.
+            self._client._session.mount(url, HTTPAdapter(pool_maxsize=s.concurrency, max_retries=0))
         return self._client
 
 
@@ -155,7 +160,6 @@ def pieces(start: float, end: float, step: float) -> list[tuple[float, float]]:
 
 def _session(s: PrometheusSettings, resolve: Callable[[str], str], root: Path | None, where: str) -> requests.Session:
     import requests
-    from requests.adapters import HTTPAdapter
 
     class Bounded(requests.Session):
         """A session whose answers end at a size and a time, and which follows no redirect."""
@@ -168,9 +172,6 @@ def _session(s: PrometheusSettings, resolve: Callable[[str], str], root: Path | 
 
     session = Bounded()
     session.trust_env = False
-    adapter = HTTPAdapter(pool_maxsize=s.concurrency)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
     if s.bearer_token:
         session.headers["Authorization"] = f"Bearer {resolve(s.bearer_token)}"
     if s.username is not None:

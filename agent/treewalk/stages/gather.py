@@ -50,6 +50,7 @@ class Gatherer:
     window: float
     baseline: BaselineSpec
     max_lines: int
+    timeout: float = 30.0  # seconds for all of it
     concurrency: int = 32
 
     async def gather(self, tree: Tree, verdicts: Mapping[str, Verdict]) -> Gathered:
@@ -61,8 +62,10 @@ class Gatherer:
         if not any(verdicts[name].status.troubled for name in noisy):
             noisy = list(tree.nodes)
         gate = asyncio.Semaphore(self.concurrency)
-        compared, metric_gaps = await self._metrics([n for n in tree.nodes.values() if n.metrics], gate)
-        lines, truncated, log_gaps = await self._logs([tree.nodes[n] for n in noisy if tree.nodes[n].logs], gate)
+        (compared, metric_gaps), (lines, truncated, log_gaps) = await asyncio.gather(
+            self._metrics([n for n in tree.nodes.values() if n.metrics], gate),
+            self._logs([tree.nodes[n] for n in noisy if tree.nodes[n].logs], gate),
+        )
         groups = tuple(group for node, found in lines.items() for group in group_errors(node, found, redact))
         mentions = tuple(m for node, found in lines.items() for m in find_mentions(node, found, tree.nodes))
         return Gathered(compared, lines, groups, mentions, (*metric_gaps, *log_gaps), truncated)
@@ -70,13 +73,15 @@ class Gatherer:
     async def _metrics(
         self, nodes: Sequence[Node], gate: asyncio.Semaphore
     ) -> tuple[dict[str, Sequence[Compared]], list[Gap]]:
+        until = asyncio.get_running_loop().time() + self.timeout
+
         async def look(node: Node) -> Sequence[Compared] | Gap:
-            async with gate:
-                try:
+            try:
+                async with asyncio.timeout_at(until), gate:
                     source = self.metrics(node.source)
                     return await compare_queries(source, node.name, node.metrics, self.at, self.baseline)
-                except SourceError as error:
-                    return Gap(node.name, node.source or "prometheus", "metrics", str(error))
+            except (SourceError, TimeoutError) as error:
+                return Gap(node.name, node.source or "prometheus", "metrics", _why(error))
 
         answers = await asyncio.gather(*(look(node) for node in nodes))
         found: dict[str, Sequence[Compared]] = {}
@@ -91,14 +96,16 @@ class Gatherer:
     async def _logs(
         self, nodes: Sequence[Node], gate: asyncio.Semaphore
     ) -> tuple[dict[str, Sequence[LogLine]], frozenset[str], list[Gap]]:
+        until = asyncio.get_running_loop().time() + self.timeout
+
         async def look(node: Node) -> tuple[Sequence[LogLine], bool] | Gap:
             assert node.logs is not None
-            async with gate:
-                try:
+            try:
+                async with asyncio.timeout_at(until), gate:
                     source = self.logs(node.logs.source)
                     batch = await source.lines(node.logs.query, self.at - self.window, self.at, self.max_lines)
-                except SourceError as error:
-                    return Gap(node.name, node.logs.source or "logs", "log", str(error))
+            except (SourceError, TimeoutError) as error:
+                return Gap(node.name, node.logs.source or "logs", "log", _why(error))
             return batch.lines, batch.truncated
 
         answers = await asyncio.gather(*(look(node) for node in nodes))
@@ -113,6 +120,10 @@ class Gatherer:
             if answer[1]:
                 cut.add(node.name)
         return found, frozenset(cut), gaps
+
+
+def _why(error: Exception) -> str:
+    return str(error) or "no answer within the deadline"
 
 
 def collect_evidence(

@@ -1,0 +1,1 @@
+"""What treewalk remembers, behind the Store protocol."""

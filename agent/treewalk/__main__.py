@@ -1,0 +1,5 @@
+"""`python -m treewalk`."""
+
+from treewalk.cli import main
+
+main()

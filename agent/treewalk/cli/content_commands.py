@@ -1,0 +1,181 @@
+"""Commands about the files of a workspace: validate, tree, init, schema, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from treewalk.cli.common import PlainFormat, State, TreeFormat, note, put, put_json
+from treewalk.errors import ContentError, UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(validate)
+    app.command()(tree)
+    app.command()(init)
+    app.command()(schema)
+    app.command()(checks)
+
+
+def validate(
+    context: typer.Context,
+    format: Annotated[PlainFormat, typer.Option(help="text or json.")] = PlainFormat.TEXT,
+) -> int:
+    """Read the whole workspace and print every error at once, each with its place. Exit code 2 when there is one."""
+    import os
+
+    from treewalk.content.workspace import find_workspace, load_workspace
+
+    state: State = context.obj
+    root = find_workspace(state.workspace, os.environ, Path.cwd())
+    if root is None and not state.example:
+        raise UsageError("no workspace here or above: there is no treewalk.yaml; `treewalk init` makes one")
+    try:
+        workspace = load_workspace(root, example=state.example)
+    except ContentError as error:
+        if format is PlainFormat.JSON:
+            put_json({"ok": False, "problems": [_problem(p) for p in error.problems]})
+        else:
+            put(str(error))
+            note(f"{len(error.problems)} errors")
+        return error.exit_code
+    counts = {
+        "slas": len(workspace.forest.slas),
+        "nodes": len(workspace.forest.nodes),
+        "known_errors": len(workspace.known_errors),
+        "checks": len(workspace.checks),
+    }
+    if format is PlainFormat.JSON:
+        put_json({"ok": True, "problems": [], **counts})
+    else:
+        put("ok: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
+    return 0
+
+
+def _problem(problem: Any) -> dict[str, Any]:
+    place = problem.place
+    return {"file": place.file, "line": place.line, "column": place.column, "message": problem.message}
+
+
+def tree(
+    context: typer.Context,
+    sla: Annotated[str, typer.Argument(help="The SLA's name; without it, every SLA is listed.")] = "",
+    format: Annotated[TreeFormat, typer.Option(help="text, json, mermaid, dot or svg.")] = TreeFormat.TEXT,
+) -> None:
+    """Draw what an SLA depends on."""
+    forest = context.obj.forest()
+    if not sla:
+        rows = [
+            {"sla": s.name, "limit": str(s.threshold or "its own past"), "description": s.description}
+            for s in forest.slas.values()
+        ]
+        if format is TreeFormat.JSON:
+            put_json({"slas": rows})
+        else:
+            put("\n".join(f"{r['sla']:<32} {r['limit']:<16} {r['description']}" for r in rows) or "no SLAs")
+        return
+    found = forest.tree(sla)
+    if format is TreeFormat.TEXT:
+        put("\n".join(tree_lines(found)))
+    elif format is TreeFormat.JSON:
+        put_json(_tree_json(found))
+    else:
+        from treewalk.cli.pictures import draw, tree_picture
+
+        put(draw(tree_picture(found), format.value))
+
+
+def tree_lines(found: Any) -> Iterable[str]:
+    """A tree as lines with branches; a node that was drawn before is marked and not opened again."""
+    limit = f" {found.sla.threshold}" if found.sla.threshold else ""
+    yield f"{found.sla.name}{limit}"
+    rows = list(found.draw_order())
+    for index, (name, depth, again) in enumerate(rows):
+        bars = "".join("│  " if _goes_on(rows, index, level) else "   " for level in range(1, depth))
+        corner = "├─ " if _goes_on(rows, index, depth) else "└─ "
+        node = found.nodes[name]
+        kind = f" ({node.type})" if node.type else ""
+        yield f"{bars}{corner}{name}{kind}{' ↑ see above' if again and node.depends_on else ''}"
+
+
+def _goes_on(rows: list[tuple[str, int, bool]], index: int, level: int) -> bool:
+    """Whether another row of this level follows before the branch ends."""
+    for _, depth, _ in rows[index + 1 :]:
+        if depth < level:
+            return False
+        if depth == level:
+            return True
+    return False
+
+
+def _tree_json(found: Any) -> dict[str, Any]:
+    sla = found.sla
+    return {
+        "sla": sla.name,
+        "description": sla.description,
+        "limit": str(sla.threshold) if sla.threshold else None,
+        "depends_on": list(sla.depends_on),
+        "nodes": [
+            {
+                "node": n.name,
+                "type": n.type,
+                "depth": found.depth[n.name],
+                "depends_on": list(n.depends_on),
+                "healthcheck": n.healthcheck.method if n.healthcheck else None,
+                "place": str(n.place),
+            }
+            for n in found.nodes.values()
+        ],
+    }
+
+
+def init(folder: Annotated[Path, typer.Argument(help="Where; it is made when it is not there.")] = Path()) -> None:
+    """Make a small workspace that validates, to begin with."""
+    from treewalk.content.starter import write_workspace
+
+    for path in write_workspace(folder):
+        note(f"wrote {path}")
+    put(f"a workspace is in {folder}: put your SLA into trees/, then run `treewalk --workspace {folder} validate`")
+
+
+def schema(
+    kind: Annotated[
+        str, typer.Argument(help="treewalk, tree, known_errors or playbook; without it, all of them.")
+    ] = "",
+) -> None:
+    """Print the JSON Schemas of the workspace's files, for editors."""
+    from treewalk.content.checks import builtin_checks
+    from treewalk.content.schema import schemas
+
+    found = schemas(builtin_checks())
+    if kind and kind not in found:
+        raise UsageError(f"no schema named {kind!r}; there is {', '.join(found)}")
+    put_json(found[kind] if kind else found)
+
+
+def checks(
+    context: typer.Context,
+    format: Annotated[PlainFormat, typer.Option(help="text or json.")] = PlainFormat.TEXT,
+) -> None:
+    """List the healthchecks with their parameters and where they come from."""
+    import os
+
+    from treewalk.content.checks_doc import describe
+    from treewalk.content.workspace import find_workspace, load_workspace
+
+    state: State = context.obj
+    root = find_workspace(state.workspace, os.environ, Path.cwd())
+    found = [describe(c) for c in load_workspace(root, example=state.example).checks.values()]
+    found.sort(key=lambda c: c["name"])
+    if format is PlainFormat.JSON:
+        put_json({"checks": found})
+        return
+    for check in found:
+        put(f"{check['name']}  [{check['origin']}]  {check['summary']}")
+        for p in check["parameters"]:
+            default = "required" if p["required"] else f"default {p['default']}"
+            put(f"    {p['name']}: {p['type']} ({default})")

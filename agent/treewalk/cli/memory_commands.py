@@ -1,0 +1,142 @@
+"""Commands about what is remembered: incidents, and known errors with their record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from treewalk.cli.common import PlainFormat, put, put_json
+from treewalk.errors import UsageError
+from treewalk.model.known import KnownError
+from treewalk.model.tree import nearest
+
+FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
+LimitOption = Annotated[int, typer.Option(min=1, max=10_000, help="How many at the most.")]
+
+incidents = typer.Typer(help="What was diagnosed.", no_args_is_help=True, rich_markup_mode=None)
+memory = typer.Typer(help="Known errors and how they did.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(incidents, name="incidents")
+    app.add_typer(memory, name="memory")
+
+
+@incidents.command("list")
+def list_incidents(context: typer.Context, limit: LimitOption = 20, format: FormatOption = PlainFormat.TEXT) -> None:
+    """The newest incidents first."""
+    _put_incidents(context.obj.app().store.incidents(limit), format)
+
+
+@incidents.command("show")
+def show_incident(
+    context: typer.Context,
+    number: Annotated[int, typer.Argument(help="The incident's number.")],
+    format: FormatOption = PlainFormat.TEXT,
+) -> None:
+    """One incident, whole."""
+    found = context.obj.app().store.incident(number)
+    if format is PlainFormat.JSON:
+        put_json(found)
+        return
+    cause = found["root_cause"] or {}
+    put(f"incident {number}: {found['sla']} {found['status']}, root cause {cause.get('node', 'none')}")
+    put(f"measured    {_line(found['reason'])}")
+    if cause:
+        put(f"root cause  {cause['node']}: {_line(cause['reason'])} (confidence {cause['confidence']})")
+    if found["known_error"]:
+        put(f"known error {found['known_error']['id']}: {found['known_error']['root_cause']}")
+    for evidence in found["evidence"]:
+        if evidence["id"] in cause.get("cites", ()):
+            put(f"  {evidence['id']:<4} {evidence['node']}: {_line(evidence['summary'])}")
+
+
+@memory.command("list")
+def list_memory(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> None:
+    """Every known error with how often and when it was met."""
+    app = context.obj.app()
+    statistics = app.store.statistics()
+    rows = [_row(e, statistics.get(e.id, {})) for e in app.workspace.known_errors]
+    if format is PlainFormat.JSON:
+        put_json({"known_errors": rows})
+        return
+    for row in rows:
+        where = row["node"] or "any node"
+        put(f"{row['id']:<24} {row['trust']:<10} {where:<28} {row['occurrence_count']:>4} × {row['root_cause']}")
+    if not rows:
+        put("no known errors")
+
+
+@memory.command("show")
+def show_memory(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(help="The known error's id.")],
+    format: FormatOption = PlainFormat.TEXT,
+) -> None:
+    """One known error: signature, cause, fix and record."""
+    app = context.obj.app()
+    by_id = {e.id: e for e in app.workspace.known_errors}
+    if id not in by_id:
+        raise UsageError(f"no known error {id!r}", nearest(id, by_id))
+    row = _row(by_id[id], app.store.statistics().get(id, {}))
+    if format is PlainFormat.JSON:
+        put_json(row)
+        return
+    for key, value in row.items():
+        if value not in (None, "", []):
+            put(f"{key:<18} {value}")
+
+
+@memory.command("search")
+def search_memory(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(help="Words that all have to occur.")],
+    limit: LimitOption = 20,
+    format: FormatOption = PlainFormat.TEXT,
+) -> None:
+    """Search all incidents, full text: nodes, causes, known errors, samples of logs."""
+    _put_incidents(context.obj.app().store.search(text, limit), format)
+
+
+def _put_incidents(rows: Sequence[Mapping[str, Any]], format: PlainFormat) -> None:
+    from treewalk.stages.report import clock
+
+    if format is PlainFormat.JSON:
+        put_json({"incidents": [dict(row) for row in rows]})
+        return
+    for row in rows:
+        known = f"  {row['known_error']}" if row["known_error"] else ""
+        when, node = clock(row["opened"]), row["root_node"] or "-"
+        put(f"{row['number']:>5}  {when}  {row['status']:<9} {row['sla']:<28} {node}{known}")
+    if not rows:
+        put("no incidents")
+
+
+def _row(error: KnownError, seen: Mapping[str, Any]) -> dict[str, Any]:
+    from treewalk.stages.report import clock
+
+    signature = error.signature
+    return {
+        "id": error.id,
+        "trust": error.trust,
+        "node": signature.node,
+        "log_pattern": signature.log_pattern,
+        "metric_condition": str(signature.metric_condition) if signature.metric_condition else None,
+        "root_cause": error.root_cause,
+        "root_node": error.root_node,
+        "category": error.category,
+        "severity": error.severity,
+        "fix": error.fix.type if error.fix else None,
+        "occurrence_count": error.occurrence_count + int(seen.get("occurrence_count", 0)),
+        "first_seen": error.first_seen or (clock(seen["first_seen"]) if seen else None),
+        "last_seen": clock(seen["last_seen"]) if seen else error.last_seen,
+        "resolution_time_avg": error.resolution_time_avg,
+        "place": str(error.place),
+    }
+
+
+def _line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

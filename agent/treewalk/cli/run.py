@@ -1,0 +1,79 @@
+"""The commands put together, and what happens when one of them fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from treewalk import __version__
+from treewalk.cli import content_commands, diagnose_commands, impact_command, memory_commands, sandbox_commands
+from treewalk.cli.common import State
+from treewalk.errors import TreewalkError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="From a broken SLA down to the node that broke it.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+content_commands.register(app)
+diagnose_commands.register(app)
+impact_command.register(app)
+memory_commands.register(app)
+app.add_typer(sandbox_commands.sandbox_app, name="sandbox")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"treewalk {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    workspace: Annotated[
+        Path | None, typer.Option(help="The workspace's folder (else TREEWALK_WORKSPACE, else upward from here).")
+    ] = None,
+    example: Annotated[bool, typer.Option("--example", help="Use the example trees that ship with treewalk.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error.")] = False,
+    color: Annotated[
+        bool, typer.Option("--color/--no-color", help="Colour on a terminal (NO_COLOR is obeyed).")
+    ] = True,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options before the command hold for all of them."""
+    context.obj = State(workspace, example, debug, color)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; the exit code. 130 after Ctrl-C, 2 for usage and configuration."""
+    debug = "--debug" in arguments
+    try:
+        result: Any = app(args=list(arguments), standalone_mode=False, prog_name="treewalk")
+    except TreewalkError as error:
+        if debug:
+            raise
+        print(f"treewalk: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("treewalk: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:  # a mistake of treewalk's own: the trace is wanted
+            raise
+        show()
+        return int(getattr(error, "exit_code", 2))
+    return result if isinstance(result, int) else 0
