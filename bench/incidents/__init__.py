@@ -1,0 +1,1 @@
+"""Generated incidents with a known culprit, and how well treewalk finds it."""
