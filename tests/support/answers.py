@@ -92,7 +92,11 @@ def dropped() -> Say:
 
 def hanging() -> Say:
     """No answer until the server stops."""
-    return lambda handler: handler.wait()
+
+    def say(handler: Handler) -> None:
+        handler.wait()
+
+    return say
 
 
 def dripping(headers_too: bool = False) -> Say:

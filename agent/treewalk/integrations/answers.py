@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from treewalk.errors import SourceBadAnswer, SourceError, SourceRejected, SourceUnreachable
 from treewalk.model.redact import redact
@@ -12,11 +11,12 @@ _SPACE = re.compile(r"\s+")
 
 
 def shown_url(url: str) -> str:
-    """A URL without user, password and query."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
+    """A URL without user, password and query. What is not filled in yet (`${HOST}`) stays as it is written."""
+    if url.startswith("file:") or "://" not in url:
+        return redact(url)
+    scheme, _, rest = url.partition("://")
+    place = rest.rpartition("@")[2].partition("?")[0].partition("#")[0]  # the @ first: a password may hold / or ?
+    return f"{scheme}://{place}".rstrip("/")
 
 
 def too_large(where: str, limit: int) -> SourceBadAnswer:
@@ -42,3 +42,26 @@ def excerpt(text: str, limit: int = 300) -> str:
     """The beginning of a stranger's text on one line, redacted, without control characters."""
     clean = "".join(c if c.isprintable() else " " for c in text[: limit * 4])
     return redact(_SPACE.sub(" ", clean).strip())[:limit] or "(empty)"
+
+
+_REASONS = (
+    ("Connection refused", "connection refused"),
+    ("All connection attempts failed", "connection refused"),
+    ("Name or service not known", "unknown host"),
+    ("No address associated", "unknown host"),
+    ("name resolution", "unknown host"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate could not be verified; set ca_file"),
+    ("CERTIFICATE_REQUIRED", "it asks for a client certificate; set cert_file and key_file"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS; is the url http?"),
+    ("RemoteDisconnected", "it closed the connection"),
+    ("Server disconnected", "it closed the connection"),
+    ("Connection reset", "connection reset"),
+    ("No route to host", "no route to host"),
+    ("Network is unreachable", "network is unreachable"),
+)
+
+
+def reason(error: Exception) -> str:
+    """Why nobody answered, in words; never the exception's own text, which may hold the whole URL."""
+    text = str(error)
+    return next((words for mark, words in _REASONS if mark in text), type(error).__name__)

@@ -1,4 +1,4 @@
-"""What stands between treewalk and every outside system: time-out, retries, a circuit breaker, a bound.
+"""What stands between treewalk and every outside system: a bound, a circuit breaker, a time-out, retries.
 
 Own code and not a retry library: retries, breaker and bound share one deadline and one set of errors here, which
 took less to write than to fit around (docs/decisions/020-guard.md).
@@ -46,7 +46,12 @@ class Breaker:
 
 @dataclass
 class Guard:
-    """Calls to one outside system. `timeout` (seconds) bounds a whole call with its retries."""
+    """Calls to one outside system. `timeout` (seconds) bounds a whole call with its retries.
+
+    Waiting for a free place among `concurrency` calls does not count against the time-out: it is not the source
+    that is slow then. The breaker is looked at when the place is free, so that those who queue behind a dead source
+    are told at once. Own bounds of the caller hold as well: cancellation ends a call at any point.
+    """
 
     name: str
     clock: Clock
@@ -65,19 +70,28 @@ class Guard:
 
         Raises SourceTimeout, CircuitOpen, or the SourceError of the last try.
         """
-        self.breaker.check(self.clock.monotonic(), self.name)
-        try:
-            async with asyncio.timeout(self.timeout):
-                async with self._gate:
+        async with self._gate:
+            began = self.clock.monotonic()
+            self.breaker.check(began, self.name)
+            try:
+                async with asyncio.timeout(self.timeout):
                     answer = await self._tries(ask)
-        except TimeoutError:
-            self.breaker.record(False, self.clock.monotonic())
-            raise SourceTimeout(f"{self.name} gave no answer within {format_duration(self.timeout)}") from None
-        except SourceError as error:
-            self.breaker.record(not may_pass(error), self.clock.monotonic())
-            raise
-        self.breaker.record(True, self.clock.monotonic())
-        return answer
+            except TimeoutError:
+                self._record(False)
+                raise SourceTimeout(f"{self.name} gave no answer within {format_duration(self.timeout)}") from None
+            except SourceError as error:
+                self._record(not may_pass(error))
+                raise
+            except asyncio.CancelledError:
+                # A caller less patient than the time-out must not keep the breaker from learning.
+                if self.clock.monotonic() - began >= self.timeout / 2:
+                    self._record(False)
+                raise
+            self._record(True)
+            return answer
+
+    def _record(self, ok: bool) -> None:
+        self.breaker.record(ok, self.clock.monotonic())
 
     async def _tries(self, ask: Callable[[], Awaitable[T]]) -> T:
         wait = self.first_wait

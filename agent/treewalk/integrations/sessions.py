@@ -1,0 +1,167 @@
+"""A requests session for asking sources: bounded in size, cut at will, bound to the one host it was made for.
+
+`requests` bounds the wait for each piece of an answer but not the whole of it, reads whatever comes into memory,
+follows redirects, and takes proxies and passwords from the environment. None of that is wanted here
+(docs/decisions/021-prometheus-client.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from treewalk.errors import SettingsError, SourceError
+from treewalk.settings import HttpSource
+
+CHUNK = 65_536  # bytes taken in at once
+CONNECT = 5.0  # seconds; a host that is there answers at once
+
+
+class Call:
+    """One blocking call. Another thread may `cut` it: its connection is shut and it fails within moments."""
+
+    def __init__(self) -> None:
+        self._connection: HTTPConnection | None = None
+        self._cut = False
+
+    def __enter__(self) -> Call:
+        _here.call = self
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        _here.call = None
+        self._connection = None
+
+    def uses(self, connection: HTTPConnection) -> None:
+        """Note the connection this call now waits for."""
+        self._connection = connection
+        if self._cut:
+            raise requests.exceptions.ConnectionError("cut")
+
+    def cut(self) -> None:
+        """End the call: whoever waited for it has gone."""
+        self._cut = True
+        sock = getattr(self._connection, "sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not SSLSocket's own, which says goodbye first
+
+
+_here = threading.local()
+
+
+class _Known:
+    """A connection that tells the call of its thread about itself."""
+
+    def connect(self) -> None:
+        _tell(self)
+        super().connect()  # type: ignore[misc]
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        _tell(self)
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+
+def _tell(connection: Any) -> None:
+    call = getattr(_here, "call", None)
+    if call is not None:
+        call.uses(connection)
+
+
+class _PlainConnection(_Known, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_Known, HTTPSConnection):
+    pass
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+
+
+class BoundedSession(requests.Session):
+    """A session for one source.
+
+    `refuse` makes the SourceError of an answer whose status is not 200 (status, body), `too_large` that of a body
+    over `settings.max_bytes`. Both are raised from `request`, as are the exceptions of requests.
+    """
+
+    def __init__(
+        self,
+        settings: HttpSource,
+        resolve: Callable[[str], str],
+        root: Path | None,
+        refuse: Callable[[int, bytes], SourceError],
+        too_large: Callable[[], SourceError],
+    ) -> None:
+        self._adapter = _Adapter(pool_maxsize=settings.concurrency, max_retries=0)
+        super().__init__()
+        self._limit, self._refuse, self._too_large = settings.max_bytes, refuse, too_large
+        self._timeout = (min(CONNECT, settings.timeout), settings.timeout)
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.headers.update({name: resolve(value) for name, value in settings.headers.items()})
+        if settings.bearer_token:
+            self.headers["Authorization"] = f"Bearer {resolve(settings.bearer_token)}"
+        if settings.username is not None:
+            self.auth = (settings.username, resolve(settings.password or ""))
+        ca = tls_file(settings.ca_file, root)
+        self.verify = ca if ca and settings.verify_tls else settings.verify_tls
+        if settings.cert_file:
+            cert, key = tls_file(settings.cert_file, root), tls_file(settings.key_file, root)
+            self.cert = (cert, key) if cert and key else cert
+
+    def mount(self, prefix: str | bytes, adapter: Any) -> None:
+        """Only the session's own adapter: prometheus-api-client mounts one with retries of its own."""
+        super().mount(prefix, self._adapter)
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Ask, and take in the whole body up to the limit. No redirect is followed: it may lead to a stranger."""
+        kwargs.update(stream=True, allow_redirects=False, timeout=self._timeout)
+        response = super().request(*args, **kwargs)
+        try:
+            response._content = self._read(response)
+        finally:
+            response.close()
+        if response.status_code != 200:
+            raise self._refuse(response.status_code, response.content)
+        return response
+
+    def _read(self, response: requests.Response) -> bytes:
+        taken = bytearray()
+        for chunk in response.iter_content(CHUNK):
+            taken += chunk
+            if len(taken) > self._limit:
+                raise self._too_large()
+        return bytes(taken)
+
+
+def tls_file(name: str | None, root: Path | None) -> str | None:
+    """The path of a file of treewalk.yaml, relative to the workspace. Raises SettingsError when it is not there."""
+    if name is None:
+        return None
+    path = (root or Path.cwd()) / Path(name).expanduser()
+    if not path.exists():
+        raise SettingsError(f"{path} does not exist; treewalk.yaml names it as certificate or key")
+    return str(path)
