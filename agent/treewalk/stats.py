@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +31,8 @@ class Deviation:
     """One series judged.
 
     `score` is signed and in robust standard deviations; `level` and `center` are in the series' own unit;
-    `onset` is Unix seconds or None; `times` and `z` are the standardised series (baseline and window) on its grid,
+    `onset` is Unix seconds or None, `lasting` how much of it is left at the end (0 to 1); `times` and `z` are the
+    standardised series (baseline and window) on its grid,
     for comparing it with others; `points` counts values in window and baseline.
     """
 
@@ -41,6 +41,7 @@ class Deviation:
     center: float
     spread: float
     onset: float | None
+    lasting: float
     times: Array
     z: Array
     points: tuple[int, int]
@@ -64,7 +65,7 @@ def deviation(times: Numbers, values: Numbers, at: float, spec: BaselineSpec) ->
     inside = t > at - spec.window
     if not inside.any() or int((~inside).sum()) < _MIN_BASELINE:
         return None
-    residual, shift = _deseasoned(t, x, inside)
+    residual, shift = _steadied(t, x, inside, spec)
     return _judge(t, residual, shift, inside, spec)
 
 
@@ -86,23 +87,33 @@ def counter_to_rate(name: str, times: Numbers, values: Numbers) -> tuple[Array, 
     return t[1:], grown / np.maximum(gap, 1e-9)
 
 
-def similarity(cause: Deviation, effect: Deviation, start: float, end: float, max_lag: float) -> float:
-    """How well two standardised series move together between two times, from 0 to 1.
+class Print:
+    """The course of a series over the last windows, ready to be compared with others.
 
-    The largest absolute correlation over lags from 0 to `max_lag` seconds by which the cause may lead.
+    Rows are the course delayed by 0, 1, 2 … steps of the grid, each with mean 0 and length 1.
     """
-    grid = _grid(cause.times, effect.times, start, end)
-    if len(grid) < 5:
-        return 0.0
-    step = grid[1] - grid[0]
-    y = np.clip(_at(effect, grid), -12, 12)
-    best = 0.0
-    for lag in np.arange(0.0, max_lag + step / 2, step)[:12]:
-        x = np.clip(_at(cause, grid - lag), -12, 12)
-        if x.std() < 1e-9 or y.std() < 1e-9:
-            continue
-        best = max(best, abs(float(np.corrcoef(x, y)[0, 1])))
-    return best
+
+    __slots__ = ("rows",)
+
+    def __init__(self, series: Deviation, grid: Array, lags: int) -> None:
+        step = grid[1] - grid[0]
+        limit = max(3.0, 1.2 * abs(series.score))
+        moved = grid[None, :] - step * np.arange(lags + 1)[:, None]
+        rows = np.clip(np.interp(moved.ravel(), series.times, series.z), -limit, limit).reshape(moved.shape)
+        rows -= rows.mean(axis=1, keepdims=True)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        self.rows: Array = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 1e-9)
+
+    def leads(self, effect: Print) -> float:
+        """How well this course, delayed by what suits best, is that of the effect: 0 to 1, sign aside."""
+        return float(np.abs(self.rows @ effect.rows[0]).max())
+
+
+def common_grid(series: Sequence[Deviation], at: float, window: float, spans: float = 3.0) -> Array:
+    """Times on which series can be compared: `spans` windows up to `at`, as fine as the series are, 96 at the most."""
+    steps = [float(np.median(np.diff(s.times))) for s in series if len(s.times) > 2]
+    step = max([float(np.median(steps)) if steps else window / 10, spans * window / 96, 1e-3])
+    return np.arange(at, at - spans * window, -step)[::-1]
 
 
 def _clean(times: Numbers, values: Numbers) -> tuple[Array, Array]:
@@ -112,22 +123,46 @@ def _clean(times: Numbers, values: Numbers) -> tuple[Array, Array]:
     return t[real], x[real]
 
 
-def _deseasoned(t: Array, x: Array, inside: NDArray[np.bool_]) -> tuple[Array, float]:
-    """The series with yesterday's value subtracted where that makes the baseline clearly quieter."""
-    center = float(np.median(x[~inside]))
+def _steadied(t: Array, x: Array, inside: NDArray[np.bool_], spec: BaselineSpec) -> tuple[Array, float]:
+    """The series as it is, or its difference to a reference that makes the baseline clearly quieter.
+
+    The references: the value a day before (where there is more than a day and a half), and the median of the two
+    windows before the last one (which a slow swing or drift hardly leaves, and a sudden change does).
+    """
+    loud, center = _spread(x[~inside]), float(np.median(x[~inside]))
+    best, chosen, shift = 0.7 * loud, x, 0.0
+    for residual in (_minus_yesterday(t, x), _minus_before(t, x, spec.window)):
+        known = np.isfinite(residual) & ~inside
+        if int(known.sum()) < 4 * _MIN_BASELINE or not np.isfinite(residual[inside]).any():
+            continue
+        quiet = _spread(residual[known])
+        if quiet < best:
+            best, chosen, shift = quiet, residual, center
+    return chosen, shift
+
+
+def _minus_yesterday(t: Array, x: Array) -> Array:
+    nothing = np.full(len(x), np.nan)
     if t[-1] - t[0] < 1.5 * _DAY:
-        return x, 0.0
-    before = t - _DAY
+        return nothing
     step = float(np.median(np.diff(t)))
     width = max(3, round(1800 / max(step, 1e-9)) | 1)
     smooth = np.convolve(np.pad(x, width // 2, mode="edge"), np.ones(width) / width, "valid")[: len(x)]
-    yesterday = np.interp(before, t, smooth)
-    has = before >= t[0]
-    residual = np.where(has, x - yesterday, np.nan)
-    quiet, loud = _spread(residual[has & ~inside]), _spread(x[~inside])
-    if int((has & ~inside).sum()) < 4 * _MIN_BASELINE or quiet > 0.7 * loud:
-        return x, 0.0
-    return residual, center
+    before = t - _DAY
+    return np.where(before >= t[0], x - np.interp(before, t, smooth), nothing)
+
+
+def _minus_before(t: Array, x: Array, window: float) -> Array:
+    """Each value less the median of the two windows that end a window before it."""
+    step = float(np.median(np.diff(t)))
+    lag, length = max(1, round(window / max(step, 1e-9))), max(3, round(2 * window / max(step, 1e-9)))
+    residual = np.full(len(x), np.nan)
+    if len(x) <= lag + length:
+        return residual
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(x, length), axis=1)
+    first = lag + length - 1
+    residual[first:] = x[first:] - medians[: len(x) - first]
+    return residual
 
 
 def _judge(t: Array, x: Array, shift: float, inside: NDArray[np.bool_], spec: BaselineSpec) -> Deviation:
@@ -143,10 +178,11 @@ def _judge(t: Array, x: Array, shift: float, inside: NDArray[np.bool_], spec: Ba
     spread = _floored(base, center, level)
     z = (x - center) / spread
     score = extreme / spread
-    index = int(np.flatnonzero(inside)[int(np.argmin(np.abs(window_values - level)))])
-    onset = _onset(t, (rolled - center) / spread, index, score, width)
+    begin = float(t[-1]) - 5 * spec.window
+    onset = _onset(t, z, score, begin)
     counts = (int(inside.sum()), int((~inside).sum()))
-    return Deviation(score, level + shift, center + shift, spread, onset, t, z, counts)
+    lasting = _lasting(rolled[inside] / spread - center / spread, score)
+    return Deviation(score, level + shift, center + shift, spread, onset, lasting, t, z, counts)
 
 
 def _extreme(delta: Array, spec: BaselineSpec) -> float:
@@ -186,30 +222,27 @@ def _floored(base: Array, center: float, level: float) -> float:
     return max(mad, 0.6 * mean_deviation, 0.6 * tail, 0.01 * abs(center), 1e-12)
 
 
-def _onset(t: Array, z: Array, index: int, score: float, width: int) -> float | None:
-    """Back from the extreme to where it still stood out: a third of its size and at least 2.5, bridging one gap."""
+def _onset(t: Array, z: Array, score: float, start: float) -> float | None:
+    """Where one step explains the end of the series best (least squares), looked for from `start` on.
+
+    Values are clipped to the size of the deviation, so that a single spike does not decide.
+    """
     if abs(score) < 2.5:
         return None
-    limit = max(2.5, abs(score) / 3) * (1 if score > 0 else -1)
-    out = z >= limit if score > 0 else z <= limit
-    first, i, misses = index, index, 0
-    while i > 0 and misses <= 2:
-        i -= 1
-        if out[i]:
-            first, misses = i, 0
-        else:
-            misses += 1
-    # A running mean of `width` values crosses late by about half of them.
-    return float(t[max(0, first - width // 2)])
+    recent = t >= start
+    x, when = np.clip(z[recent], -abs(score), abs(score)), t[recent]
+    n = len(x)
+    if n < 4:
+        return float(when[0]) if n else None
+    left = np.cumsum(x)[:-1]
+    counts = np.arange(1, n)
+    gap = (x.sum() - left) / (n - counts) - left / counts
+    gain = counts * (n - counts) / n * np.square(gap)
+    gain[np.sign(gap) != np.sign(score)] = 0.0
+    return float(when[int(np.argmax(gain)) + 1])
 
 
-def _grid(a: Array, b: Array, start: float, end: float) -> Array:
-    steps: list[Any] = [np.median(np.diff(s)) for s in (a, b) if len(s) > 2]
-    step = float(max(steps)) if steps else 0.0
-    if step <= 0 or end <= start:
-        return np.empty(0)
-    return np.arange(end, start - 1e-9, -step)[::-1]
-
-
-def _at(series: Deviation, grid: Array) -> Array:
-    return np.interp(grid, series.times, series.z)
+def _lasting(z: Array, score: float) -> float:
+    """How much of a deviation is left at the end of its window, 0 to 1."""
+    tail = z[-max(1, len(z) // 5) :]
+    return float(np.clip(np.median(tail) / score, 0.0, 1.0)) if score else 0.0

@@ -10,6 +10,7 @@ from treewalk.content.yaml import Item
 from treewalk.model.place import Place, Problem
 
 T = TypeVar("T")
+_ORDINARY = frozenset({"resource"})  # words of their own that only look like a misspelt field
 
 
 class Fields:
@@ -35,7 +36,7 @@ class Fields:
         if isinstance(item.value, bool | dict | list):
             self.problem(item.place, f"{key} has to be text, not {item.kind}")
             return default
-        return str(item.value)
+        return item.text()
 
     def convert(self, key: str, convert: Callable[[Any], T]) -> T | None:
         """A scalar field through a converter that raises ValueError; None where it is missing or wrong."""
@@ -100,14 +101,22 @@ class Fields:
         for key, item in self.data.items():
             if key in names:
                 continue
-            close = get_close_matches(key, names, n=1, cutoff=0.8)
+            close = () if key in _ORDINARY else get_close_matches(key, names, n=1, cutoff=0.8)
             if close:
                 self.problem(
                     self.item.key_place(key), f"unknown field {key!r} of {self.what}; did you mean {close[0]!r}?"
                 )
             else:
-                free[key] = item.plain()
+                free[key] = self.plain(item)
         return free
+
+    def plain(self, item: Item) -> Any:
+        """A value of any shape as plain data; None, with a problem, where it is nested beyond reason."""
+        try:
+            return item.plain()
+        except ValueError as error:
+            self.problem(item.place, str(error))
+            return None
 
 
 def unknown_key(key: str, known: Iterable[str], what: str) -> str:

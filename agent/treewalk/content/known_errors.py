@@ -10,7 +10,7 @@ from treewalk.content.fields import Fields
 from treewalk.content.yaml import Item
 from treewalk.model.condition import parse_condition
 from treewalk.model.known import Fix, FixStep, KnownError, Signature
-from treewalk.model.place import Place, Problem
+from treewalk.model.place import Problem
 from treewalk.model.quantity import parse_duration
 from treewalk.model.tree import Forest, nearest
 
@@ -141,7 +141,7 @@ def _fix(fields: Fields) -> Fix:
         type=kind,  # type: ignore[arg-type]
         steps=steps,
         playbook=fields.text("playbook"),
-        arguments=arguments.item.plain() if arguments else {},
+        arguments=(fields.plain(arguments.item) or {}) if arguments else {},
     )
 
 
@@ -151,8 +151,4 @@ def _step(item: Item, parent: Fields) -> FixStep | None:
     if action is None:
         fields.problem(item.place, "a step begins with `action: NAME`")
         return None
-    return FixStep(action, {k: v.plain() for k, v in fields.data.items() if k != "action"}, _place(item))
-
-
-def _place(item: Item) -> Place:
-    return item.place
+    return FixStep(action, {k: fields.plain(v) for k, v in fields.data.items() if k != "action"}, item.place)

@@ -143,7 +143,7 @@ def _read_sla(name: str, place: Place, item: Item, draft: Draft) -> None:
         gatus_check=fields.text("gatus_check"),
         alerts=_alert_matchers(fields),
         owner=fields.text("owner"),
-        tags={key: str(value.value) for key, value in tags.data.items()} if tags else {},
+        tags={key: value.text() for key, value in tags.data.items()} if tags else {},
         fields=free,
         unit_declared=declared,
     )
@@ -183,9 +183,9 @@ def _alert_matchers(fields: Fields) -> tuple[Mapping[str, str] | str, ...]:
     found: list[Mapping[str, str] | str] = []
     for item in fields.items("alerts"):
         if isinstance(item.value, dict):
-            found.append({key: str(inner.value) for key, inner in item.value.items()})
+            found.append({key: inner.text() for key, inner in item.value.items()})
         else:
-            found.append(str(item.value))
+            found.append(item.text())
     return tuple(found)
 
 
@@ -282,7 +282,7 @@ def _healthcheck(fields: Fields, draft: Draft) -> CheckSpec | None:
     if method is None:
         block.problem(block.item.place, "a healthcheck begins with `method: NAME`; `treewalk checks` lists the names")
         return None
-    params = {key: item.plain() for key, item in block.data.items() if key != "method"}
+    params = {key: block.plain(item) for key, item in block.data.items() if key != "method"}
     for key, message in draft.bind(method, params):
         where = block.data["method"].place if key is None else block.item.key_place(key)
         block.problem(where, message)

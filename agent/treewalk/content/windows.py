@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import time
 from zoneinfo import ZoneInfo
 
@@ -30,7 +31,7 @@ def _window(name: str, fields: Fields) -> Window | None:
     if fields.has("days"):
         item = fields.data["days"]
         try:
-            days = parse_days([str(i.value) for i in item.value] if isinstance(item.value, list) else str(item.value))
+            days = parse_days([i.text() for i in item.value] if isinstance(item.value, list) else item.text())
         except ValueError as error:
             fields.problem(item.place, f"days: {error}")
     start = fields.convert("from", _clock) or time(0)
@@ -40,8 +41,11 @@ def _window(name: str, fields: Fields) -> Window | None:
 
 
 def _clock(value: object) -> time:
+    text = str(value)
+    if not re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?", text):
+        raise ValueError(f'{value!r} is not a time of day; write it like "09:00"')
     try:
-        return time.fromisoformat("00:00" if value == "24:00" else str(value))
+        return time.fromisoformat("00:00" if text == "24:00" else text.zfill(5))
     except ValueError:
         raise ValueError(f'{value!r} is not a time of day; write it like "09:00"') from None
 

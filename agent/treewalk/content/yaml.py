@@ -7,6 +7,7 @@ like a date or a base-60 number stays text.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from treewalk.model.place import Place, Problem
 MAX_BYTES = 20_000_000
 MAX_DEPTH = 2000
 MAX_EXPANDED = 2_000_000
+MAX_PLAIN_DEPTH = 100
 
-_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
+_INT = re.compile(r"[-+]?[0-9]{1,300}")
+_INT_OF_BASE = re.compile(r"0o[0-7]{1,300}|0x[0-9a-fA-F]{1,240}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -35,6 +38,8 @@ class Item:
     column: int
     size: int = 1
     keys: dict[str, Place] | None = None  # of a mapping: where each key stands
+    height: int = 0  # levels beneath it
+    raw: str | None = None  # of a number, a truth value or nothing: how it is written
 
     @property
     def place(self) -> Place:
@@ -45,12 +50,21 @@ class Item:
         return (self.keys or {}).get(key, self.place)
 
     def plain(self) -> Any:
-        """The value as ordinary lists, dicts and scalars."""
+        """The value as ordinary lists, dicts and scalars. Raises ValueError on more levels than data of people has."""
+        if self.height > MAX_PLAIN_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_PLAIN_DEPTH} levels")
+        return self._plain()
+
+    def _plain(self) -> Any:
         if isinstance(self.value, dict):
-            return {key: item.plain() for key, item in self.value.items()}
+            return {key: item._plain() for key, item in self.value.items()}
         if isinstance(self.value, list):
-            return [item.plain() for item in self.value]
+            return [item._plain() for item in self.value]
         return self.value
+
+    def text(self) -> str:
+        """A scalar as it is written; a mapping or a list in Python's words."""
+        return str(self.value) if self.raw is None else self.raw
 
     @property
     def kind(self) -> str:
@@ -114,12 +128,23 @@ def _events(text: str) -> Iterator[Any]:
     try:
         yield from YAML(typ="safe", pure=False).parse(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        here = text.splitlines()[line - 1][column - 1 : column] if line <= len(text.splitlines()) else ""
-        raise _Stop(line, column, _plain_words(error.problem or error.context or "not YAML", here)) from None
+        raise _explain(error, text) from None
     except YAMLError as error:
         raise _Stop(1, 1, f"not YAML: {' '.join(str(error).split())[:200]}") from None
+
+
+def _explain(error: Any, text: str) -> _Stop:
+    """A parser error at the place that a person has to look at."""
+    problem, context = str(error.problem or error.context or "nothing known"), str(error.context or "")
+    begun = "the quote" if "quoted scalar" in context else "the bracket" if "parsing a flow" in context else None
+    if begun and error.context_mark and ("end of stream" in problem or "did not find expected ','" in problem):
+        mark = error.context_mark
+        return _Stop(mark.line + 1, mark.column + 1, f"{begun} that opens here is not closed, or a comma is missing")
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    lines = text.split("\n")
+    here = lines[line - 1][column - 1 : column] if line <= len(lines) else ""
+    return _Stop(line, column, _plain_words(problem, here))
 
 
 def _plain_words(problem: str, here: str) -> str:
@@ -131,6 +156,8 @@ def _plain_words(problem: str, here: str) -> str:
         return "the indentation does not fit what stands above"
     if "alias" in problem and "undefined" in problem:
         return "an alias refers to an anchor that is not defined above"
+    if "cannot start any token" in problem:
+        return f"a value cannot begin with {here!r}; quote it"
     return f"not YAML: {problem}"
 
 
@@ -149,7 +176,7 @@ class _Builder:
         self.root: Item | None = None
         self.documents = 0
         self.stack: list[tuple[Item, str | None]] = []  # the container and its anchor
-        self.pending: list[str | None] = []  # the key that waits for its value, per container
+        self.pending: list[tuple[str, Place] | None] = []  # the key that waits for its value, per container
         self.anchors: dict[str, Item] = {}
         self.expanded = 0
 
@@ -159,7 +186,8 @@ class _Builder:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         if kind == "ScalarEvent":
             self._refuse_tag(event, line, column)
-            item = Item(_scalar(event), self.name, line, column)
+            value = _scalar(event)
+            item = Item(value, self.name, line, column, raw=None if isinstance(value, str) else event.value)
             if event.anchor:
                 self.anchors[event.anchor] = item
             self._add(item)
@@ -167,8 +195,9 @@ class _Builder:
             self._refuse_tag(event, line, column)
             if len(self.stack) >= MAX_DEPTH:
                 raise _Stop(line, column, f"nested deeper than {MAX_DEPTH} levels")
-            value: Any = {} if kind == "MappingStartEvent" else []
-            self.stack.append((Item(value, self.name, line, column, keys={} if value == {} else None), event.anchor))
+            mapping = kind == "MappingStartEvent"
+            empty = Item({} if mapping else [], self.name, line, column, keys={} if mapping else None)
+            self.stack.append((empty, event.anchor))
             self.pending.append(None)
         elif kind in ("MappingEndEvent", "SequenceEndEvent"):
             self._close()
@@ -182,7 +211,8 @@ class _Builder:
     def _refuse_tag(self, event: Any, line: int, column: int) -> None:
         tag = str(event.tag) if event.tag else ""
         if tag and tag not in ("!", "tag:yaml.org,2002:str"):
-            raise _Stop(line, column, f"the tag {tag} is not allowed; write the value without it")
+            shown = tag.replace("tag:yaml.org,2002:", "!!")
+            raise _Stop(line, column, f"the tag {shown} is not allowed; write the value without it")
 
     def _alias(self, anchor: str, line: int, column: int) -> None:
         if any(name == anchor for _, name in self.stack):
@@ -193,7 +223,9 @@ class _Builder:
         self.expanded += target.size
         if self.expanded > MAX_EXPANDED:
             raise _Stop(line, column, f"aliases expand to more than {MAX_EXPANDED:,} values")
-        self._add(Item(target.value, self.name, line, column, target.size, target.keys))
+        if len(self.stack) + target.height > MAX_DEPTH:
+            raise _Stop(line, column, f"nested deeper than {MAX_DEPTH} levels")
+        self._add(Item(target.value, self.name, line, column, target.size, target.keys, target.height, target.raw))
 
     def _close(self) -> None:
         item, anchor = self.stack.pop()
@@ -210,35 +242,29 @@ class _Builder:
             return
         container, _ = self.stack[-1]
         container.size += item.size
+        container.height = max(container.height, item.height + 1)
         if isinstance(container.value, list):
             container.value.append(item)
             return
-        key = self.pending[-1]
-        if key is None:
-            self.pending[-1] = self._key(item)
+        waiting = self.pending[-1]
+        if waiting is None:
+            self.pending[-1] = (self._key(item), item.place)
             return
         self.pending[-1] = None
+        key, place = waiting
         if key in container.value:
             first = container.key_place(key)
-            self.problems.append(
-                Problem(self._last_key, f"the key {key!r} is given twice (first in line {first.line})")
-            )
+            self.problems.append(Problem(place, f"the key {key!r} is given twice (first in line {first.line})"))
             return
         container.value[key] = item
         assert container.keys is not None
-        container.keys[key] = self._last_key
+        container.keys[key] = place
 
-    def _key(self, item: Item) -> str:
-        self._last_key = item.place
+    @staticmethod
+    def _key(item: Item) -> str:
         if isinstance(item.value, dict | list):
             raise _Stop(item.line, item.column, f"{item.kind} cannot be a key")
-        if isinstance(item.value, str):
-            return item.value
-        return (
-            "" if item.value is None else str(item.value).lower() if isinstance(item.value, bool) else str(item.value)
-        )
-
-    _last_key: Place = Place("")
+        return item.text()
 
 
 def _merge(item: Item, problems: list[Problem]) -> None:
@@ -261,8 +287,10 @@ def _scalar(event: Any) -> Any:
     if text in _WORDS:
         return _WORDS[text]
     if text[:1] in "+-.0123456789":
-        if _INT.fullmatch(text) and len(text) < 400:
+        if _INT.fullmatch(text):
+            return int(text)
+        if _INT_OF_BASE.fullmatch(text):
             return int(text, 0)
-        if _FLOAT.fullmatch(text) and len(text) < 400:
+        if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             return float(text)
     return text

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from treewalk.errors import SourceBadAnswer, SourceError, SourceRejected, SourceUnreachable
+from treewalk.errors import SettingsError, SourceBadAnswer, SourceError, SourceRejected, SourceUnreachable
 from treewalk.model.redact import redact
 
 _SPACE = re.compile(r"\s+")
@@ -65,3 +66,13 @@ def reason(error: Exception) -> str:
     """Why nobody answered, in words; never the exception's own text, which may hold the whole URL."""
     text = str(error)
     return next((words for mark, words in _REASONS if mark in text), type(error).__name__)
+
+
+def tls_file(name: str | None, root: Path | None) -> str | None:
+    """The path of a file of treewalk.yaml, relative to the workspace. Raises SettingsError when it is not there."""
+    if name is None:
+        return None
+    path = (root or Path.cwd()) / Path(name).expanduser()
+    if not path.exists():
+        raise SettingsError(f"{path} does not exist; treewalk.yaml names it as certificate or key")
+    return str(path)

@@ -20,7 +20,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from treewalk.errors import SettingsError, SourceError
+from treewalk.errors import SourceError
+from treewalk.integrations.answers import tls_file
 from treewalk.settings import HttpSource
 
 CHUNK = 65_536  # bytes taken in at once
@@ -155,13 +156,3 @@ class BoundedSession(requests.Session):
             if len(taken) > self._limit:
                 raise self._too_large()
         return bytes(taken)
-
-
-def tls_file(name: str | None, root: Path | None) -> str | None:
-    """The path of a file of treewalk.yaml, relative to the workspace. Raises SettingsError when it is not there."""
-    if name is None:
-        return None
-    path = (root or Path.cwd()) / Path(name).expanduser()
-    if not path.exists():
-        raise SettingsError(f"{path} does not exist; treewalk.yaml names it as certificate or key")
-    return str(path)

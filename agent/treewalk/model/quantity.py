@@ -151,6 +151,8 @@ def parse_threshold(value: str | int | float, percent_as: Literal["ratio", "perc
     if not match:
         raise ValueError(f"{value!r} is not a threshold; write it like 60s, 80%, 10,000 or '> 80% of entities'")
     op, number, unit_text = _operator(match[1]), float(match[2].replace(",", "")), match[3] or ""
+    if not math.isfinite(number):
+        raise ValueError("a threshold has to be a finite number")
     if unit_text == "%":
         return Threshold(op, number / 100 if percent_as == "ratio" else number, percent_as, text)
     if unit_text.lower() in _SIZE_UNITS:

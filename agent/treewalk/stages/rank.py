@@ -1,10 +1,10 @@
 """Who did it: suspects in order, each with a score that is a sum of named parts.
 
 Loud is not guilty. Something unrelated is nearly always more anomalous than the cause, so a node is judged by
-how well it explains the SLA, not by how far from normal it is: its trouble began when the SLA's did or shortly
-before, its series moves with the SLA's own, there is a way of trouble from it up to the SLA, and its trouble is
-its own, not handed up by something it depends on. What a human declared (a healthcheck, a condition) and what
-was recognised (a known error, another node's log that names it) counts beside that.
+how well it explains the SLA, not by how far from normal it is: its series takes the course of the SLA's own, begins
+no later and lasts; there is a way of like trouble from it up to the SLA; and its trouble is its own, not handed up by
+something it depends on. What a human declared (a healthcheck, a condition) and what was recognised (a known error,
+another node's log that names it) counts beside that.
 
 Pure: same input, same output. The order of nodes in files decides nothing; equal scores share a rank.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from treewalk.comparing import Compared
@@ -22,7 +22,10 @@ from treewalk.model.evidence import LogGroup, Mention
 from treewalk.model.known import Match
 from treewalk.model.tree import Tree
 from treewalk.model.verdict import Status, Verdict
-from treewalk.stats import similarity
+from treewalk.stats import Print, common_grid
+
+_TRACES_A_NODE = 8
+_SLA = ""  # stands for the SLA among the nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Weights:
     """What each part of a score can add at the most. Chosen on generated incidents; see docs/benchmarks.md."""
 
     severity: float = 1.0
-    path: float = 1.0
+    path: float = 2.0
     onset: float = 0.8
     explains: float = 2.0
     own: float = 2.0
@@ -57,40 +60,36 @@ class Scene:
     @cached_property
     def onset(self) -> float | None:
         """When the SLA's own trouble began."""
-        if self.measurement.onset is not None:
-            return self.measurement.onset
-        return self.own.anomaly.onset if self.own else None
+        if self.own is not None and self.own.anomaly.onset is not None:
+            return self.own.anomaly.onset
+        return self.measurement.onset
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Trace:
-    """How one series of a node relates to the SLA; every number from 0 to 1."""
+    """One series in trouble: how loud (0 to 1) and large (z), when it began, how much of it lasts, its course, and
+    how well it explains the SLA (0 to 1)."""
 
-    compared: Compared
     loud: float
-    timing: float
-    alike: float
-
-    @property
-    def relevance(self) -> float:
-        return self.loud * self.timing * (0.25 + 0.75 * self.alike)
+    size: float
+    onset: float | None
+    lasting: float
+    course: Print
+    explains: float = 1.0
 
 
 def rank(scene: Scene) -> tuple[Suspect, ...]:
     """Suspects, the best first; equal scores share a rank. Empty when no node is in trouble that matters."""
-    traces = {name: _best_trace(scene, name) for name in scene.tree.nodes}
-    trouble = {name: _trouble(scene, name, traces[name]) for name in scene.tree.nodes}
-    ways = _ways(scene, trouble)
+    view = _View(scene)
     scored = []
     for name in scene.tree.nodes:
-        if not _is_candidate(scene, name, traces[name]):
-            continue
-        parts = _parts(scene, name, traces, trouble, ways)
-        scored.append((name, round(sum(parts.values()), 6), parts))
+        if view.is_candidate(name):
+            parts = view.parts(name)
+            scored.append((name, round(sum(parts.values()), 6), parts))
     scored.sort(key=lambda s: (-s[1], s[0]))
     suspects: list[Suspect] = []
     for position, (name, score, parts) in enumerate(scored):
-        shared = suspects and suspects[-1].score == score
+        shared = bool(suspects) and suspects[-1].score == score
         place = suspects[-1].rank if shared else position + 1
         suspects.append(Suspect(name, scene.tree.path(name), place, score, parts, scene.verdicts[name]))
     return tuple(suspects)
@@ -101,128 +100,194 @@ def declared(verdict: Verdict) -> bool:
     return verdict.status.troubled and verdict.origin != "baseline"
 
 
-def _is_candidate(scene: Scene, name: str, trace: Trace | None) -> bool:
-    if scene.verdicts[name].status.troubled:
-        return True
-    if any(m.complete and name in (m.error.root_node, m.node) for m in scene.matches):
-        return True
-    return trace is not None and trace.loud >= 0.45 and trace.relevance >= 0.2
-
-
-def _loudness(score: float) -> float:
+def loudness(score: float) -> float:
     """A robust z-score as 0 to 1: 3 → 0.3, 5 → 0.6, 10 → 0.9. Beyond that, louder says nothing more."""
     return 1.0 - math.exp(-max(0.0, abs(score) - 1.5) / 4.0)
 
 
-def _timing(scene: Scene, onset: float | None) -> float:
-    """1 for trouble that began with the SLA's or up to a window before; less the older or later it is."""
-    if scene.onset is None or onset is None:
-        return 0.6
-    lead = scene.onset - onset
-    slack = max(scene.window / 5, 30.0)
-    if lead < -slack:
-        return max(0.2, 1.0 + (lead + slack) / scene.window)
-    if lead <= scene.window:
-        return 1.0
-    return max(0.1, 1.0 - (lead - scene.window) / (3 * scene.window))
+def _fits(cause: float, effect: float) -> float:
+    """Effects are rarely larger than their causes (in robust deviations)."""
+    return float(min(1.0, cause / max(effect, 1e-9)) ** 0.2)
 
 
-def _best_trace(scene: Scene, name: str) -> Trace | None:
-    traces = []
-    for compared in scene.compared.get(name, ()):
-        loud = _loudness(compared.anomaly.score)
-        if loud <= 0.15:
-            continue
-        timing = _timing(scene, compared.anomaly.onset)
-        alike = 0.5
-        if scene.own is not None:
-            context = scene.window + max(scene.window, 1.0)
-            alike = similarity(compared.deviation, scene.own.deviation, scene.at - context, scene.at, scene.window / 2)
-        traces.append(Trace(compared, loud, timing, alike))
-    return max(traces, key=lambda t: t.relevance, default=None)
+class _View:
+    """A scene with what is derived from it once: traces, links between neighbours, ways up to the SLA."""
 
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.step = max(self._step(), 1.0)
+        self.traces = self._traces()
+        self._links: dict[tuple[str, str], float] = {}
+        self.ways = self._ways()
+        self.blamed = self._blamed()
 
-def _trouble(scene: Scene, name: str, trace: Trace | None) -> float:
-    """How much a node takes part in this incident, 0 to 1; 0.5 where it cannot be told."""
-    verdict = scene.verdicts[name]
-    measured = trace.relevance if trace else 0.0
-    if declared(verdict):
-        return max(measured, 1.0 if verdict.status is Status.UNHEALTHY else 0.8)
-    if verdict.status is Status.UNKNOWN and not scene.compared.get(name):
-        return 0.5
-    return measured
+    def _step(self) -> float:
+        """Seconds between the values of the series, roughly."""
+        if self.scene.own is None or len(self.scene.own.deviation.times) < 3:
+            return 0.0
+        times = self.scene.own.deviation.times
+        return float(times[-1] - times[0]) / (len(times) - 1)
 
+    def _traces(self) -> dict[str, list[Trace]]:
+        scene = self.scene
+        own = [scene.own.deviation] if scene.own else []
+        loud = {
+            name: [c for c in found if loudness(c.anomaly.score) >= 0.2][:_TRACES_A_NODE]
+            for name, found in scene.compared.items()
+            if name in scene.tree.nodes
+        }
+        grid = common_grid(own + [c.deviation for found in loud.values() for c in found], scene.at, scene.window)
+        lags = max(1, len(grid) // 6)
 
-def _ways(scene: Scene, trouble: Mapping[str, float]) -> dict[str, float]:
-    """For each node, how unbroken the best way of trouble from it up to the SLA is (the node itself left out)."""
-    ways: dict[str, float] = dict.fromkeys(scene.tree.sla.depends_on, 1.0)
-    changed = set(ways)
-    while changed:
-        following: set[str] = set()
-        for parent in changed:
-            through = ways[parent] * (0.35 + 0.65 * math.sqrt(trouble[parent]))
-            for child in scene.tree.nodes[parent].depends_on:
-                if through > ways.get(child, 0.0) + 1e-12:
-                    ways[child] = through
-                    following.add(child)
-        changed = following
-    return ways
+        def trace(c: Compared) -> Trace:
+            d = c.deviation
+            return Trace(loudness(d.score), abs(d.score), d.onset, d.lasting, Print(d, grid, lags))
 
+        sla = [trace(scene.own)] if scene.own else []
+        traces = {name: [self._explaining(trace(c), sla) for c in found] for name, found in loud.items()}
+        return {**traces, _SLA: sla}
 
-def _parts(
-    scene: Scene,
-    name: str,
-    traces: Mapping[str, Trace | None],
-    trouble: Mapping[str, float],
-    ways: Mapping[str, float],
-) -> dict[str, float]:
-    weights, verdict, trace = scene.weights, scene.verdicts[name], traces[name]
-    severity = {Status.UNHEALTHY: 1.0, Status.DEGRADED: 0.8}.get(verdict.status, 0.3) if declared(verdict) else 0.0
-    if trace is not None:
-        severity = max(severity, 0.7 * trace.loud)
-    explains = trace.alike * trace.loud if trace else (0.5 if declared(verdict) else 0.0)
-    timing = trace.timing if trace else _timing(scene, verdict.onset)
-    parts = {
-        "severity": weights.severity * severity,
-        "path": weights.path * ways.get(name, 0.0),
-        "onset": weights.onset * timing,
-        "explains_sla": weights.explains * explains,
-        "own_trouble": weights.own * _own(scene, name, traces, trouble),
-        "named_by_logs": weights.named * _named(scene, name),
-        "known_error": weights.known * _recognised(scene, name),
-    }
-    return {key: round(value, 4) for key, value in parts.items()}
+    def _explaining(self, t: Trace, sla: Sequence[Trace]) -> Trace:
+        """The trace with how well it explains the SLA: alike, lasting, and beginning no later."""
+        alike = max((t.course.leads(s.course) * self._in_order(t, s) for s in sla), default=0.5)
+        return replace(t, explains=t.loud * (0.4 + 0.6 * t.lasting) * alike)
 
+    def most(self, name: str) -> float:
+        """The most that a trace of a node explains of the SLA."""
+        return max((t.explains for t in self.traces.get(name, ())), default=0.0)
 
-def _own(scene: Scene, name: str, traces: Mapping[str, Trace | None], trouble: Mapping[str, float]) -> float:
-    """1 where nothing the node depends on accounts for its trouble; 0 where something does wholly."""
-    handed_up = 0.0
-    for child in scene.tree.nodes[name].depends_on:
-        handed_up = max(handed_up, trouble[child] * _precedes(traces[child], traces[name], scene.window))
-    blamed = {m.of for m in scene.mentions if m.by == name and trouble.get(m.of, 0.0) > 0.3}
-    for other in blamed:
-        handed_up = max(handed_up, trouble[other])
-    return 1.0 - handed_up
+    def link(self, cause: str, effect: str) -> float:
+        """How well one node can be the reason of the other's trouble, as far as that matters to the SLA, 0 to 1:
+        the course is alike with some delay, begins no later, and is large enough."""
+        key = (cause, effect)
+        if key not in self._links:
+            matters = max(self.most(effect), 1e-9)
+            pairs = [
+                a.loud * a.course.leads(b.course) * self._in_order(a, b) * _fits(a.size, b.size) * b.explains / matters
+                for a in self.traces.get(cause, ())
+                for b in self.traces.get(effect, ())
+            ]
+            self._links[key] = max(pairs, default=0.0)
+        return self._links[key]
 
+    def _in_order(self, cause: Trace, effect: Trace) -> float:
+        return self._order(cause.onset, effect.onset, min(cause.loud, effect.loud))
 
-def _precedes(below: Trace | None, above: Trace | None, window: float) -> float:
-    """Whether trouble below can be the reason of trouble above: it has to begin no later."""
-    if below is None or above is None:
-        return 0.9
-    first, second = below.compared.anomaly.onset, above.compared.anomaly.onset
-    if first is None or second is None:
-        return 0.9
-    late = first - second - max(window / 10, 20.0)
-    return 1.0 if late <= 0 else max(0.2, 1.0 - 2 * late / window)
+    def _order(self, first: float | None, second: float | None, loud: float) -> float:
+        """1 where the first begins no later than the second and not long before; less the more it does.
 
+        A loud onset is known to a step or so, a faint one to a tenth of the window.
+        """
+        if first is None or second is None:
+            return 0.7
+        lead = second - first
+        slack = 1.2 * self.step + self.scene.window / 8 * (1 - loud)
+        if lead < -slack:
+            return math.exp((lead + slack) / (1.5 * slack))
+        return math.exp(-max(0.0, lead - self.scene.window / 2) / self.scene.window)
 
-def _named(scene: Scene, name: str) -> float:
-    counts = sum(m.count for m in scene.mentions if m.of == name and scene.verdicts[m.by].status.troubled)
-    return 1.0 - math.exp(-counts / 3.0)
+    def trouble(self, name: str) -> float:
+        """How much a node takes part in this incident, 0 to 1; 0.5 where it cannot be told."""
+        verdict = self.scene.verdicts[name]
+        measured = max((t.loud * t.lasting for t in self.traces.get(name, ())), default=0.0)
+        if declared(verdict):
+            return max(measured, 1.0 if verdict.status is Status.UNHEALTHY else 0.8)
+        if verdict.status is Status.UNKNOWN and not self.scene.compared.get(name):
+            return 0.5
+        return measured
 
+    def _passes(self, cause: str, effect: str) -> float:
+        """How likely trouble went from a node to its dependent, for ways: links, and neutral where none can be seen."""
+        if self.traces.get(cause) and self.traces.get(effect):
+            return 0.3 + 0.7 * self.link(cause, effect)
+        if effect == _SLA:
+            return 0.75
+        if not self.scene.compared.get(effect):
+            return 0.75 if self.trouble(effect) >= 0.5 else 0.35
+        return 0.3 + 0.5 * self.trouble(effect)
 
-def _recognised(scene: Scene, name: str) -> float:
-    for match in scene.matches:
-        if match.complete and name == (match.error.root_node or match.node):
-            return 1.0
-    return 0.0
+    def _ways(self) -> dict[str, float]:
+        """For each node, how well the best way of trouble from it up to the SLA holds together: the geometric mean
+        of its links, with a little less for each step more."""
+        best = {name: (self._passes(name, _SLA), 1) for name in self.scene.tree.sla.depends_on}
+        changed = set(best)
+        while changed:
+            following: set[str] = set()
+            for parent in sorted(changed):
+                product, length = best[parent]
+                for child in self.scene.tree.nodes[parent].depends_on:
+                    through = product * self._passes(child, parent)
+                    if child not in best or through > best[child][0] + 1e-12:
+                        best[child] = (through, length + 1)
+                        following.add(child)
+            changed = following
+        return {name: product ** (1 / length**0.75) for name, (product, length) in best.items()}
+
+    def _blamed(self) -> dict[str, set[str]]:
+        """For each node, the troubled ones that its own log names."""
+        named: dict[str, set[str]] = {}
+        for m in self.scene.mentions:
+            if m.of in self.scene.tree.nodes and self.trouble(m.of) > 0.3:
+                named.setdefault(m.by, set()).add(m.of)
+        return named
+
+    def is_candidate(self, name: str) -> bool:
+        scene = self.scene
+        if scene.verdicts[name].status.troubled:
+            return True
+        if any(m.complete and name in (m.error.root_node, m.node) for m in scene.matches):
+            return True
+        return any(t.loud >= 0.3 for t in self.traces.get(name, ()))
+
+    def parts(self, name: str) -> dict[str, float]:
+        """The parts of a node's score."""
+        weights, verdict = self.scene.weights, self.scene.verdicts[name]
+        traces = self.traces.get(name, [])
+        severity = 0.7 * max((t.loud for t in traces), default=0.0)
+        if declared(verdict):
+            severity = max(severity, 1.0 if verdict.status is Status.UNHEALTHY else 0.8)
+        parts = {
+            "severity": weights.severity * severity,
+            "path": weights.path * self.ways.get(name, 0.0),
+            "onset": weights.onset * self._timing(name),
+            "explains_sla": weights.explains * self._explains(name),
+            "own_trouble": weights.own * self._own(name),
+            "named_by_logs": weights.named * self._named(name),
+            "known_error": weights.known * self._recognised(name),
+        }
+        return {key: round(float(value), 4) for key, value in parts.items()}
+
+    def _timing(self, name: str) -> float:
+        traces = self.traces.get(name, ())
+        known = [(t.onset, t.loud) for t in traces] or [(self.scene.verdicts[name].onset, 0.5)]
+        return max(self._order(onset, self.scene.onset, loud) for onset, loud in known)
+
+    def _explains(self, name: str) -> float:
+        """How well the node's own course explains that of the SLA."""
+        floor = 0.5 if declared(self.scene.verdicts[name]) else 0.0
+        return max(floor, self.most(name))
+
+    def _own(self, name: str) -> float:
+        """1 where nothing the node depends on accounts for its trouble; 0 where something does wholly."""
+        handed_up = 0.0
+        for child in self.scene.tree.nodes[name].depends_on:
+            if self.traces.get(child) and self.traces.get(name):
+                accounts = self.link(child, name)
+            else:
+                accounts = 0.9 if declared(self.scene.verdicts[child]) else 0.5 * self.trouble(child)
+            if declared(self.scene.verdicts[child]) and declared(self.scene.verdicts[name]):
+                accounts = max(accounts, 0.9 * self.trouble(child))
+            handed_up = max(handed_up, accounts)
+        for other in self.blamed.get(name, ()):
+            handed_up = max(handed_up, self.trouble(other))
+        return 1.0 - handed_up
+
+    def _named(self, name: str) -> float:
+        accusers = [m for m in self.scene.mentions if m.of == name and self.scene.verdicts[m.by].status.troubled]
+        return 1.0 - math.exp(-sum(m.count for m in accusers) / 3.0)
+
+    def _recognised(self, name: str) -> float:
+        for match in self.scene.matches:
+            if match.complete and name == (match.error.root_node or match.node):
+                return 1.0
+        return 0.0
