@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 _missing: Counter[str] = Counter()
 
 
-def _have(program: str) -> bool:
-    return bool(shutil.which(program) or Path("/usr/sbin", program).exists())
+def _have(name: str) -> bool:
+    """A program on the path, or a setting of the environment that says where a server is."""
+    return bool(os.environ.get(name) or shutil.which(name) or Path("/usr/sbin", name).exists())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

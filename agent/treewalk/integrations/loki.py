@@ -185,7 +185,7 @@ class Loki:
             what = type(error).__name__
             raise SourceRejected(f"{where} cannot be asked ({what}); check url and headers in treewalk.yaml") from None
         except httpx.RemoteProtocolError as error:
-            if "without sending" in str(error):
+            if "without sending a response" in str(error):
                 raise SourceUnreachable(f"{where} is not reachable: it closed the connection") from None
             raise SourceUnreachable(f"{where} broke off in the middle of its answer") from None
         except httpx.TransportError as error:
