@@ -5,43 +5,75 @@ Whatever else LogQL can do is refused by name, so that a query never means less 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
+from treewalk.model.logfields import Fields, Unit, add_json, add_logfmt, measure, quantity
+from treewalk.model.quantity import Operator, compare
+
+_SPACE = r"(?:\s|\#[^\n]*+)*+"  # white space and comments
 _TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)
-    | (?P<op>\|=|\|~|!=|!~|=~|==|>=|<=|[|{},()=<>])
-    | (?P<number>\d+(?:\.\d+)?(?:[a-zA-Z]+)?)
-    | (?P<word>[A-Za-z_][\w:]*)
+    _SPACE
+    + r"""(?:
+      (?P<string>"(?:[^"\\\n]|\\.)*+"|`[^`]*+`)
+    | (?P<op>\|=|\|~|\|>|!=|!~|!>|=~|==|>=|<=|[|{}(),=<>\[\]])
+    | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+(?![\w.]))?(?:[a-zA-Zµ][\w.µ]*+)?)
+    | (?P<word>[A-Za-z_][A-Za-z0-9_:]*+)
     | (?P<end>\Z)
     )""",
     re.VERBOSE,
 )
-_LOGFMT = re.compile(r'([A-Za-z_][\w.\-]*)=(?:"((?:[^"\\]|\\.)*)"|(\S*))')
-_MATCH_OPS = ("=", "!=", "=~", "!~")
-_NUMBER_OPS = ("==", ">", ">=", "<", "<=")
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)", re.DOTALL)
+_ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
+_TEXT_OPS = ("=", "!=", "=~", "!~")
+_NUMBER_OPS = ("==", "=", "!=", ">", ">=", "<", "<=")
+_ALL_OPS = ("=", "!=", "=~", "!~", "==", ">", ">=", "<", "<=")
+_DEEPEST = 50  # nested parentheses
+_MADE_BY_LOKI = ("detected_level", "service_name")
+
+Stage = Callable[[str, Fields], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """`name op value`, for a stream's labels or for parsed ones."""
+    """`name op "text"`, for a stream's labels or for parsed ones. A missing label is an empty text."""
 
     name: str
     op: str
     value: str
 
     def holds(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels satisfy it; a missing label is empty, and for a number nothing."""
         actual = labels.get(self.name, "")
-        if self.op in _NUMBER_OPS:
-            return _compare(actual, self.op, self.value)
         if self.op in ("=", "!="):
             return (actual == self.value) is (self.op == "=")
-        return bool(_compiled(self.value).fullmatch(actual)) is (self.op == "=~")
+        return bool(_whole(self.value).fullmatch(actual)) is (self.op == "=~")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`name op 3`, `name op 250ms`, `name op 5KB`. A missing label never holds.
+
+    A label that is no such quantity marks the line as failed and keeps it, as a Loki does.
+    """
+
+    name: str
+    op: Operator
+    limit: float
+    unit: Unit
+
+    def holds(self, fields: Fields) -> bool:
+        if fields.failed:
+            return True
+        if self.name not in fields:
+            return False
+        value = measure(fields[self.name], self.unit)
+        if value is None:
+            fields.fail("LabelFilterErr")
+            return True
+        return compare(value, self.op, self.limit)
 
 
 @dataclass(frozen=True)
@@ -49,7 +81,7 @@ class LogQuery:
     """A parsed query: which streams, and what each line has to pass, in order."""
 
     matchers: tuple[Matcher, ...]
-    stages: tuple[Callable[[str, dict[str, str]], bool], ...]
+    stages: tuple[Stage, ...] = field(repr=False)
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether a stream with these labels is asked for."""
@@ -57,8 +89,8 @@ class LogQuery:
 
     def matches(self, labels: Mapping[str, str], line: str) -> bool:
         """Whether a line of a selected stream passes every stage."""
-        known = dict(labels)
-        return all(stage(line, known) for stage in self.stages)
+        fields = Fields(dict(labels))
+        return all(stage(line, fields) for stage in self.stages)
 
 
 def parse(query: str) -> LogQuery:
@@ -68,30 +100,40 @@ def parse(query: str) -> LogQuery:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self.text, self.position = text, 0
+        self.text, self.position, self.start = text, 0, 0
         self.kind, self.value = "", ""
         self.next()
 
     def next(self) -> None:
         match = _TOKEN.match(self.text, self.position)
         if match is None:
-            raise ValueError(f"LogQL: cannot read {self.text[self.position :][:20]!r} at column {self.position + 1}")
-        self.start, self.position = match.start(match.lastgroup or 0), match.end()
+            rest = re.sub(rf"\A{_SPACE}", "", self.text[self.position :])
+            raise ValueError(f"LogQL: cannot read {rest[:20]!r} at column {len(self.text) - len(rest) + 1}")
         self.kind = match.lastgroup or "end"
+        self.start, self.position = match.start(self.kind), match.end()
         self.value = match[self.kind]
 
     def fail(self, expected: str) -> ValueError:
-        found = self.value or "the end"
-        return ValueError(f"LogQL: {expected} expected at column {self.start + 1}, found {found!r}")
+        found = repr(self.value[:40]) if self.value else "the end"
+        return ValueError(f"LogQL: {expected} expected at column {self.start + 1}, found {found}")
+
+    def unsupported(self, what: str) -> ValueError:
+        return ValueError(f"LogQL: {what} is not supported by log files (column {self.start + 1})")
+
+    def is_op(self, *values: str) -> bool:
+        return self.kind == "op" and self.value in values
+
+    def is_word(self, *values: str) -> bool:
+        return self.kind == "word" and self.value in values
 
     def take(self, value: str) -> None:
-        if self.value != value or self.kind == "string":
+        if not self.is_op(value):
             raise self.fail(repr(value))
         self.next()
 
     def query(self) -> LogQuery:
         if self.kind == "word":
-            raise ValueError(f"LogQL: {self.value}(…) counts lines; log files answer only queries that select them")
+            raise self.unsupported(f"the metric query {self.value}(…)")
         matchers = self.selector()
         stages = []
         while self.kind != "end":
@@ -100,160 +142,160 @@ class _Parser:
 
     def selector(self) -> tuple[Matcher, ...]:
         self.take("{")
-        found = []
-        while self.value != "}":
-            found.append(self.matcher(_MATCH_OPS))
-            if self.value == ",":
+        found: list[Matcher] = []
+        while not self.is_op("}"):
+            found.append(self.matcher(self.name()))
+            if self.is_op(","):
                 self.next()
-            elif self.value != "}":
+            elif not self.is_op("}"):
                 raise self.fail("',' or '}'")
-        self.take("}")
-        if not any(m.op in ("=", "=~") and m.value not in ("", ".*") for m in found):
-            raise ValueError("LogQL: at least one label has to be given that is not empty")
+        self.next()
+        if all(m.holds({}) for m in found):
+            raise ValueError('LogQL: a selector needs one label that may not be empty, such as {container="redis"}')
         return tuple(found)
 
-    def matcher(self, ops: tuple[str, ...]) -> Matcher:
+    def name(self) -> str:
         if self.kind != "word":
             raise self.fail("a label name")
         name = self.value
         self.next()
+        return name
+
+    def matcher(self, name: str) -> Matcher:
         op = self.value
-        if op not in ops:
-            raise self.fail(" or ".join(ops))
+        if not self.is_op(*_TEXT_OPS):
+            raise self.fail(" or ".join(_TEXT_OPS))
         self.next()
-        return Matcher(name, op, self.operand(op))
+        return Matcher(name, op, self.text_value(whole="~" in op))
 
-    def operand(self, op: str) -> str:
-        if op in _NUMBER_OPS and self.kind == "number":
-            value = self.value
-            _number(value)
-        elif op not in _NUMBER_OPS and self.kind == "string":
-            value = _unquote(self.value)
-            if "~" in op:
-                _compiled(value)
-        else:
-            raise self.fail("a number" if op in _NUMBER_OPS else "a text in quotes")
-        self.next()
-        return value
-
-    def stage(self) -> Callable[[str, dict[str, str]], bool]:
-        op = self.value
-        if op in ("|=", "!=", "|~", "!~"):
-            self.next()
-            return self.line_filter(op)
-        self.take("|")
-        if self.kind == "word" and self.value in ("json", "logfmt"):
-            extract = _json_labels if self.value == "json" else _logfmt_labels
-            self.next()
-            if self.kind == "word" and self.value not in ("and", "or"):
-                raise ValueError(
-                    f"LogQL: parameters of a parser are not supported by log files (column {self.start + 1})"
-                )
-            return lambda line, labels: extract(line, labels)
-        if self.kind == "word" and self._is_filter():
-            return self.label_filter()
-        raise ValueError(f"LogQL: '| {self.value}' is not supported by log files (column {self.start + 1})")
-
-    def _is_filter(self) -> bool:
-        ahead = _TOKEN.match(self.text, self.position)
-        return ahead is not None and ahead["op"] in (*_MATCH_OPS, *_NUMBER_OPS)
-
-    def line_filter(self, op: str) -> Callable[[str, dict[str, str]], bool]:
-        needles = [self.needle()]
-        while self.kind == "word" and self.value == "or":
-            self.next()
-            needles.append(self.needle())
-        wanted = op.startswith("|")
-        if op.endswith("="):
-            return lambda line, labels: any(n in line for n in needles) is wanted
-        patterns = [_compiled(n) for n in needles]
-        return lambda line, labels: any(p.search(line) is not None for p in patterns) is wanted
-
-    def needle(self) -> str:
+    def text_value(self, *, whole: bool = False) -> str:
+        """A text in quotes; `whole` when it is a pattern for a label's whole value."""
+        if self.is_word("ip"):
+            raise self.unsupported("ip(…)")
         if self.kind != "string":
             raise self.fail("a text in quotes")
-        value = _unquote(self.value)
+        value = self.unquote()
+        if whole:
+            _whole(value)
         self.next()
         return value
 
-    def label_filter(self) -> Callable[[str, dict[str, str]], bool]:
-        """Filters joined by `and`, `,` (both bind tighter) and `or`."""
-        ops = (*_MATCH_OPS, *_NUMBER_OPS)
-        groups = [[self.matcher(ops)]]
-        while self.value in ("and", "or", ",") and self.kind in ("word", "op"):
-            joiner = self.value
+    def unquote(self) -> str:
+        """The text of a string token, escapes read as LogQL reads them."""
+
+        def one(match: re.Match[str]) -> str:
+            code = match[1]
+            if code in _ESCAPED:
+                return _ESCAPED[code]
+            number = int(code, 8) if len(code) == 3 and code[0] != "x" else int(code[1:], 16) if code[1:] else -1
+            if not 0 <= number < 0x110000 or 0xD800 <= number < 0xE000:
+                where = self.start + match.start() + 2
+                raise ValueError(f"LogQL: unknown escape {match[0]!r} at column {where}; backticks need no escapes")
+            return chr(number)
+
+        return self.value[1:-1] if self.value.startswith("`") else _ESCAPE.sub(one, self.value[1:-1])
+
+    def stage(self) -> Stage:
+        if self.is_op("|=", "!=", "|~", "!~"):
+            return self.line_filter()
+        if self.is_op("|>", "!>"):
+            raise self.unsupported(f"the pattern filter {self.value}")
+        if self.is_op("["):
+            raise self.unsupported("a range, which belongs to a metric query,")
+        self.take("|")
+        if self.is_word("json", "logfmt"):
+            return self.parser()
+        if self.is_op("(") or (self.kind == "word" and self.filter_follows()):
+            return self.label_filter(0)
+        if self.kind == "end":
+            raise self.fail("a stage")
+        raise self.unsupported(f"'| {self.value}'")
+
+    def filter_follows(self) -> bool:
+        ahead = _TOKEN.match(self.text, self.position)
+        return ahead is not None and ahead["op"] in _ALL_OPS
+
+    def parser(self) -> Stage:
+        add = add_json if self.value == "json" else add_logfmt
+        self.next()
+        if self.kind != "end" and not self.is_op("|", "|=", "!=", "|~", "!~", "|>", "!>", "["):
+            raise self.unsupported("a parser with parameters")
+
+        def stage(line: str, fields: Fields) -> bool:
+            add(line, fields)
+            return True
+
+        return stage
+
+    def line_filter(self) -> Stage:
+        op = self.value
+        self.next()
+        needles = [self.text_value()]
+        while self.is_word("or"):
             self.next()
-            if joiner == "or":
+            needles.append(self.text_value())
+        wanted = op.startswith("|")
+        if op.endswith("="):
+            return lambda line, fields: any(n in line for n in needles) is wanted
+        patterns = [_compiled(n) for n in needles]
+        return lambda line, fields: any(p.search(line) is not None for p in patterns) is wanted
+
+    def label_filter(self, depth: int) -> Stage:
+        """Filters joined by `and` or `,` (both bind tighter) and `or`, with parentheses."""
+        groups = [[self.label_term(depth)]]
+        while self.is_word("and", "or") or self.is_op(","):
+            if self.value == "or":
                 groups.append([])
-            groups[-1].append(self.matcher(ops))
-        return lambda line, labels: any(all(m.holds(labels) for m in group) for group in groups)
+            self.next()
+            groups[-1].append(self.label_term(depth))
+        return lambda line, fields: any(all(term(line, fields) for term in group) for group in groups)
+
+    def label_term(self, depth: int) -> Stage:
+        if self.is_op("("):
+            if depth >= _DEEPEST:
+                raise self.unsupported(f"a depth of more than {_DEEPEST} parentheses")
+            self.next()
+            inner = self.label_filter(depth + 1)
+            self.take(")")
+            return inner
+        if self.is_word(*_MADE_BY_LOKI):
+            raise self.unsupported(f"the label {self.value}, which a Loki makes by itself,")
+        name = self.name()
+        ahead = _TOKEN.match(self.text, self.position)
+        if self.is_op(*_NUMBER_OPS) and ahead is not None and ahead["number"] is not None:
+            return self.comparison(name)
+        if self.is_op("==", ">", ">=", "<", "<="):
+            self.next()
+            raise self.fail("a number, a duration or a size")
+        matcher = self.matcher(name)
+        return lambda line, fields: matcher.holds(fields)
+
+    def comparison(self, name: str) -> Stage:
+        op: Any = "==" if self.value == "=" else self.value
+        self.next()
+        try:
+            limit, unit = quantity(self.value)
+        except ValueError:
+            raise self.fail("a number, a duration or a size") from None
+        self.next()
+        comparison = Comparison(name, op, limit, unit)
+        return lambda line, fields: comparison.holds(fields)
 
 
-def _unquote(text: str) -> str:
-    if text.startswith("`"):
-        return text[1:-1]
-    try:
-        return str(json.loads(text))
-    except ValueError:
-        return re.sub(r"\\(.)", r"\1", text[1:-1])
-
-
-_patterns: dict[str, Any] = {}
-
-
+@lru_cache(maxsize=512)
 def _compiled(pattern: str) -> Any:
     """RE2, so that no pattern is slow. Raises ValueError."""
-    if pattern not in _patterns:
-        import re2
+    import re2
 
-        options = re2.Options()
-        options.log_errors = False
-        try:
-            _patterns[pattern] = re2.compile(pattern, options)
-        except re2.error:
-            raise ValueError(f"LogQL: {pattern!r} is not a regular expression (RE2)") from None
-    return _patterns[pattern]
-
-
-def _number(text: str) -> float:
-    from treewalk.model.quantity import parse_duration, parse_threshold
-
+    options = re2.Options()
+    options.log_errors = False
     try:
-        return parse_duration(text)
-    except ValueError:
-        return parse_threshold(text).limit
+        return re2.compile(pattern, options)
+    except (re2.error, UnicodeError):
+        raise ValueError(f"LogQL: {pattern!r} is not a regular expression (RE2)") from None
 
 
-def _compare(actual: str, op: str, limit: str) -> bool:
-    from treewalk.model.quantity import compare
-
-    try:
-        value, bound = _number(actual), _number(limit)
-    except ValueError:
-        return False
-    return compare(value, op, bound)  # type: ignore[arg-type]
-
-
-def _json_labels(line: str, labels: dict[str, str]) -> bool:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        labels["__error__"] = "JSONParserErr"
-        return True
-    stack = [("", found)]
-    while stack:
-        prefix, value = stack.pop()
-        if isinstance(value, dict):
-            stack.extend((f"{prefix}_{k}" if prefix else str(k), v) for k, v in value.items())
-        elif prefix and not isinstance(value, list) and value is not None:
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            labels[f"{prefix}_extracted" if prefix in labels else re.sub(r"\W", "_", prefix)] = text
-    return True
-
-
-def _logfmt_labels(line: str, labels: dict[str, str]) -> bool:
-    for match in _LOGFMT.finditer(line):
-        name = re.sub(r"\W", "_", match[1])
-        value = match[3] if match[2] is None else re.sub(r"\\(.)", r"\1", match[2])
-        labels[f"{name}_extracted" if name in labels else name] = value
-    return True
+def _whole(pattern: str) -> Any:
+    """A pattern for the whole of a label's value, in which a dot may be a line break."""
+    _compiled(pattern)
+    return _compiled(f"(?s:{pattern})")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\s?(Z|[+-]\d\d:?\d\d)?"
 )  # fmt: skip
+_SLASHED = re.compile(r"(\d{4})/(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?")  # nginx, Go
+_REDIS = re.compile(r"(?:\d{1,10}:[A-Z] )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
+_APACHE = re.compile(r"\[[A-Z][a-z]{2} ([A-Z][a-z]{2}) (\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))? (\d{4})\]")
+_GLOG = re.compile(r"[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6})\b")
 _CLF = re.compile(r"(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})")
-_SYSLOG = re.compile(r"([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d)")
-_EPOCH = re.compile(r"\[?(\d{10})(?:\.(\d{1,9}))?\b|\[?(\d{13})\b")
-_JSON = re.compile(r'"(?:time|ts|timestamp|@timestamp|t)"\s*:\s*(?:"([^"]{8,40})"|(\d{10,13}(?:\.\d+)?))')
+_SYSLOG = re.compile(r"(?:<\d{1,3}>)?([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d)")
+_EPOCH = re.compile(r"(?:\[|(?:ts|time|timestamp)=)?([12]\d{9})(\d{3}|\d{6}|\d{9})?(?:\.(\d{1,9}))?(?![\w.])")
+_JSON = re.compile(r'"(?:time|ts|timestamp|@timestamp|t)"\s*:\s*(?:"([^"]{8,40})"|([12]\d{9,18}(?:\.\d+)?))')
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
 _HEAD = 200  # characters in which the time has to begin
@@ -20,17 +25,51 @@ _HEAD = 200  # characters in which the time has to begin
 def find_time(line: str, zone: tzinfo = UTC, year: int | None = None, pattern: str | None = None) -> float | None:
     """Unix seconds of a line's own time, or None when it has none.
 
-    ISO 8601, the formats of web servers and of syslog (which has no year: `year` gives it), Unix seconds or
-    milliseconds, and the usual fields of JSON lines. `zone` is for times without one; `pattern` is a strptime
-    format for anything else.
+    ISO 8601, the formats of web servers, Redis, glog and syslog (the last two have no year: `year` gives it), Unix
+    time in seconds down to nanoseconds, and the usual fields of JSON lines. `zone` is for times without one;
+    `pattern` is a strptime format for anything else.
     """
     head = line[:_HEAD]
     try:
         if pattern is not None:
             return _by_pattern(head, pattern, zone)
-        return _iso(head, zone) or _json(line[:2000], zone) or _web(head) or _syslog(head, zone, year) or _epoch(head)
+        for found in _readings(line, head, zone, year):
+            if found is not None:
+                return found
     except (ValueError, OverflowError):
         return None
+    return None
+
+
+def _readings(line: str, head: str, zone: tzinfo, year: int | None) -> Iterator[float | None]:
+    """Each way to read a time, the surest first."""
+    yield _json(line[:2000], zone)
+    yield _iso(head, zone)
+    yield _web(head)
+    for pattern, order in (
+        (_SLASHED, (1, 2, 3, 4, 5, 6, 7)),
+        (_REDIS, (3, 2, 1, 4, 5, 6, 7)),
+        (_APACHE, (7, 1, 2, 3, 4, 5, 6)),
+        (_GLOG, (0, 1, 2, 3, 4, 5, 6)),
+        (_SYSLOG, (0, 1, 2, 3, 4, 5, None)),
+    ):
+        yield _fields(pattern.match(head), order, zone, year)
+    yield _epoch(head)
+
+
+def _fields(match: re.Match[str] | None, order: tuple[int | None, ...], zone: tzinfo, year: int | None) -> float | None:
+    """The time of a match; `order` has its groups for year (0: none), month, day, hour, minute, second, fraction."""
+    if match is None:
+        return None
+    texts = [match[group] if group else None for group in order]
+    named = texts[1] or ""
+    month = _MONTHS.get(named) or (int(named) if named.isdecimal() else None)
+    written = int(texts[0]) if texts[0] else year
+    if month is None or written is None:
+        return None
+    day, hour, minute, second = (int(text or 0) for text in texts[2:6])
+    moment = datetime(written, month, day, hour, minute, second, tzinfo=zone).timestamp()
+    return moment + (float(f"0.{texts[6]}") if texts[6] else 0.0)
 
 
 def _iso(text: str, zone: tzinfo) -> float | None:
@@ -57,21 +96,12 @@ def _web(text: str) -> float | None:
     return moment - sign * (int(match[7][1:3]) * 3600 + int(match[7][3:5]) * 60)
 
 
-def _syslog(text: str, zone: tzinfo, year: int | None) -> float | None:
-    match = _SYSLOG.match(text)
-    if not match or match[1] not in _MONTHS or year is None:
-        return None
-    clock = (int(match[3]), int(match[4]), int(match[5]))
-    return datetime(year, _MONTHS[match[1]], int(match[2]), *clock, tzinfo=zone).timestamp()
-
-
 def _epoch(text: str) -> float | None:
+    """Seconds, or milli-, micro- or nanoseconds, as a bare number at the beginning."""
     match = _EPOCH.match(text)
     if not match:
         return None
-    if match[3]:
-        return int(match[3]) / 1000
-    return int(match[1]) + (float(f"0.{match[2]}") if match[2] else 0.0)
+    return float(f"{match[1]}.{match[2] or match[3] or 0}")
 
 
 def _json(text: str, zone: tzinfo) -> float | None:
@@ -83,7 +113,9 @@ def _json(text: str, zone: tzinfo) -> float | None:
     if match[1]:
         return _iso(match[1], zone)
     number = float(match[2])
-    return number / 1000 if number > 1e11 else number
+    while number > 1e11:  # milli-, micro- or nanoseconds
+        number /= 1000
+    return number
 
 
 def _by_pattern(text: str, pattern: str, zone: tzinfo) -> float | None:
