@@ -126,7 +126,8 @@ def _healthy(rng: Rng, kind: str, times: Array) -> tuple[Array, float]:
         x, noise = np.round(np.maximum(0, noise * coloured)), max(noise, 1.0)
     elif kind == "saturation" and rng.random() < 0.3:
         x, noise = np.full(n, float(round(level))), max(1.0, level * 0.02)
-    return x, noise
+    # The unit of every fault: how much the series varies by itself, its swing over the day included.
+    return x, max(noise, 1.4826 * float(np.median(np.abs(x - np.median(x)))))
 
 
 def _shape(rng: Rng, name: str, times: Array, start: float, end: float) -> Array:
@@ -197,7 +198,7 @@ def _pipeline(rng: Rng, name: str, *, fault: bool) -> Incident:
     traits["judged"] = "baseline" if by_baseline else "threshold"
     sla = _sla(rng, draft, upward, by_baseline, window, baseline, broken=fault or outside, hover=not fault)
     data = _data(rng, draft, step, keep=culprit)
-    nodes = _nodes(rng, draft, below, culprit, data)
+    nodes = _nodes(rng, draft, below, culprit, data, window)
     spec = BaselineSpec(window, baseline, "both", 5.0)
     return Incident(name, "pipeline", Forest({"sla": sla}, nodes), data, AT, spec, culprit, traits)
 
@@ -272,10 +273,7 @@ def _side_effects(
 ) -> None:
     """Retries that load siblings, and starvation below the culprit: later and smaller than the fault."""
     siblings = {c for parent in above[culprit] for c in below[parent]} - set(reached)
-    for group, chance, mark in (
-        (siblings, 0.25, "throughput"),
-        (set(below[culprit]) - set(reached), 0.5, "throughput"),
-    ):
+    for group, chance in ((siblings, 0.25), (set(below[culprit]) - set(reached), 0.5)):
         for node in sorted(group):
             if rng.random() < chance:
                 metrics = [m for m in draft.metrics(node) if m.startswith(("throughput", "cpu", "queue"))]
@@ -301,7 +299,7 @@ def _decoys(
     free = [name for name in below if name not in touched]
     count = min(len(free), int(rng.integers(1, 5)) if free else 0)
     for node in rng.choice(free, size=count, replace=False) if count else ():
-        kind = str(rng.choice(["old", "now", "blip", "gone"], p=[0.35, 0.3, 0.2, 0.15]))
+        kind = str(rng.choice(["old", "now", "blip", "gone"], p=[0.4, 0.2, 0.25, 0.15]))
         size = loud * float(rng.uniform(1.1, 3.0))
         if kind == "old":
             shape = _shape(rng, "step", draft.times, AT - window * float(rng.uniform(1.5, 6.0)), AT)
@@ -344,9 +342,7 @@ def _sla(
         beyond = max(edge, float(draft.sla.max())) if upward else min(edge, float(draft.sla.min()))
         room = abs(beyond) * (0.01 if hover and rng.random() < 0.5 else 0.3)
         limit = beyond + room if upward else beyond - room
-    threshold = parse_threshold(
-        f"{'<' if upward else '>'} {limit:.6f}" if limit >= 0 else f"{'<' if upward else '>'} {limit:.6f}"
-    )
+    threshold = parse_threshold(f"{'<' if upward else '>'} {limit:.6f}")
     return Sla("sla", SLA_QUERY, threshold, None, None, roots, HERE)
 
 
@@ -381,6 +377,7 @@ def _nodes(
     below: Mapping[str, Sequence[str]],
     culprit: str | None,
     data: Mapping[str, tuple[Array, Array]],
+    window: float,
 ) -> dict[str, Node]:
     """Nodes with their metrics; a few with a condition, which at some culprits holds."""
     nodes = {}
@@ -388,18 +385,19 @@ def _nodes(
         metrics = tuple(_query(name, m) for m in draft.metrics(name))
         conditions: tuple[Condition, ...] = ()
         if rng.random() < (0.25 if name == culprit else 0.08):
-            conditions = tuple(_limit(name, metrics, data))
+            conditions = tuple(_limit(metrics, data, AT - window))
         nodes[name] = Node(name=name, place=HERE, metrics=metrics, conditions=conditions, depends_on=tuple(children))
     return nodes
 
 
-def _limit(name: str, metrics: Sequence[str], data: Mapping[str, tuple[Array, Array]]) -> Iterator[Condition]:
-    """A limit that an operator would set: above everything that the baseline has seen."""
+def _limit(metrics: Sequence[str], data: Mapping[str, tuple[Array, Array]], before: float) -> Iterator[Condition]:
+    """A limit that an operator would set: well above everything that was seen before a time."""
     for query in metrics:
         if query in data and not query.startswith(("throughput", "requests")):
-            past = data[query][1][: int(len(data[query][1]) * 0.8)]
+            times, values = data[query]
+            past = values[times < before]
             if np.isfinite(past).any():
-                yield parse_condition(f"{query} > {float(np.nanmax(past)) * 1.1 + 1e-6:.6f}")
+                yield parse_condition(f"{query} > {float(np.nanmax(past)) * 1.25 + 1e-6:.6f}")
                 return
 
 
