@@ -11,6 +11,7 @@ import json
 import math
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,7 @@ from treewalk.ports import LogSource, MetricSource
 from treewalk.stages.match import SignatureIndex
 
 FORMAT = "treewalk/bundle/1"
+LARGEST = 1_000_000_000  # bytes of a bundle when unpacked
 _ERRORS = {c.__name__: c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, SourceError)}
 
 Json = dict[str, Any]
@@ -75,28 +77,47 @@ class Recorder:
         done = [a for a in self._answers if "answer" in a or "error" in a]  # not what the deadline broke off
         bundle = {**self._head, "verdicts": self._verdicts, "answers": done}
         data = json.dumps(_redacted(bundle), separators=(",", ":"), allow_nan=False).encode()
-        if path.suffix == ".gz":
-            data = gzip.compress(data, mtime=0)
-        try:
-            with tempfile.NamedTemporaryFile(dir=path.absolute().parent, delete=False) as stream:
-                stream.write(data)
-            os.replace(stream.name, path)
-        except OSError as error:
-            raise UsageError(f"the recording {path} cannot be written: {error.strerror}") from None
+        _write_whole(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def open_recording(path: Path) -> tuple[Tree, Bench]:
     """A bundle as a tree and a bench whose sources answer only what was recorded. Raises UsageError."""
     try:
-        data = path.read_bytes()
-        bundle = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+        bundle = json.loads(_read(path))
         if bundle["format"] != FORMAT:
             raise UsageError(f"{path} is a bundle of format {bundle['format']!r}; this treewalk reads {FORMAT!r}")
         return _opened(bundle)
+    except (gzip.BadGzipFile, zlib.error, EOFError):
+        raise UsageError(f"{path} is damaged: it does not unpack") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or 'not a bundle'}") from None
-    except (ValueError, KeyError, TypeError, EOFError, AttributeError):
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{path} is not a bundle that `treewalk diagnose --record` wrote, or it is damaged") from None
+
+
+def _read(path: Path) -> bytes:
+    """The bundle, unpacked; packed or not is seen from its first bytes."""
+    with path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as stream:
+        data = stream.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise UsageError(f"{path} is larger than {LARGEST // 10**6} MB when unpacked: no bundle of a diagnosis is")
+    return data
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """All of it or nothing: a file beside it takes its place when it is complete."""
+    beside = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as stream:
+            beside = stream.name
+            stream.write(data)
+        os.replace(beside, path)
+    except OSError as error:
+        if beside is not None:
+            Path(beside).unlink(missing_ok=True)
+        raise UsageError(f"the recording {path} cannot be written: {error.strerror}") from None
 
 
 def _opened(bundle: Mapping[str, Any]) -> tuple[Tree, Bench]:
@@ -112,17 +133,24 @@ def _opened(bundle: Mapping[str, Any]) -> tuple[Tree, Bench]:
         at=float(options["at"]),
         window=float(options["window"]),
         baseline=BaselineSpec(**options["baseline"]),
-        live=bool(options["live"]),
+        live=False,  # what looks at the present only is in `verdicts`, or was never answered
         strategy=options["strategy"],
         max_log_lines=int(options["max_log_lines"]),
-        recorded={n: Verdict(**{**v, "status": Status(v["status"])}) for n, v in bundle["verdicts"].items()},
+        recorded={node: _verdict(v) for node, v in bundle["verdicts"].items()},
     )
     return forest.tree(bundle["sla"]), bench
+
+
+def _verdict(data: Mapping[str, Any]) -> Verdict:
+    numbers = {name: float(data[name]) for name in ("when", "onset", "size") if data.get(name) is not None}
+    return Verdict(**{**data, **numbers, "status": Status(data["status"])})
 
 
 def _redacted(value: Any) -> Any:
     if isinstance(value, str):
         return redact(value)
+    if isinstance(value, float):
+        return _out(value)
     if isinstance(value, Mapping):
         return {key: _redacted(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
