@@ -127,13 +127,14 @@ class _Reading:
         """The newest lines of a file and its rotated siblings."""
         found: list[LogLine] = []
         for path in paths:
-            if _modified(path) < self.start:
-                continue
-            if self.budget <= 0:
-                self.cut = True
-                break
             try:
-                done = self.one(path, found, limit)
+                modified = path.stat().st_mtime
+                if modified < self.start:
+                    continue
+                if self.budget <= 0:
+                    self.cut = True
+                    break
+                done = self.one(path, modified, found, limit)
             except FileNotFoundError:
                 raise
             except (OSError, EOFError, zlib.error) as error:
@@ -143,9 +144,8 @@ class _Reading:
                 break
         return found
 
-    def one(self, path: Path, found: list[LogLine], limit: int) -> bool:
+    def one(self, path: Path, modified: float, found: list[LogLine], limit: int) -> bool:
         """Add one file's lines, newest first; whether the beginning of the window was reached."""
-        modified = _modified(path)
         tail: list[str] = []
         oldest: float | None = None
         older = 0

@@ -42,10 +42,9 @@ def find_time(line: str, zone: tzinfo = UTC, year: int | None = None, pattern: s
 
 
 def _readings(line: str, head: str, zone: tzinfo, year: int | None) -> Iterator[float | None]:
-    """Each way to read a time, the surest first."""
+    """Each way to read a time: those that stand at the very beginning first."""
     yield _json(line[:2000], zone)
-    yield _iso(head, zone)
-    yield _web(head)
+    yield _epoch(head)
     for pattern, order in (
         (_SLASHED, (1, 2, 3, 4, 5, 6, 7)),
         (_REDIS, (3, 2, 1, 4, 5, 6, 7)),
@@ -54,7 +53,8 @@ def _readings(line: str, head: str, zone: tzinfo, year: int | None) -> Iterator[
         (_SYSLOG, (0, 1, 2, 3, 4, 5, None)),
     ):
         yield _fields(pattern.match(head), order, zone, year)
-    yield _epoch(head)
+    yield _iso(head, zone)
+    yield _web(head)
 
 
 def _fields(match: re.Match[str] | None, order: tuple[int | None, ...], zone: tzinfo, year: int | None) -> float | None:
