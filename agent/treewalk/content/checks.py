@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from treewalk.content.builtin import builtin_folder
 from treewalk.content.fields import unknown_key
+from treewalk.content.wording import in_words
 from treewalk.errors import ContentError, UsageError
 from treewalk.model.place import Place, Problem
 from treewalk.sdk import CheckDefinition
@@ -36,6 +37,7 @@ def load_checks(folder: Path, origin: str | None, label: str, problems: list[Pro
     A file that cannot be imported, or defines no check, is a problem at its file and line.
     """
     found: dict[str, CheckDefinition] = {}
+    homes: dict[str, str] = {}
     for path in sorted(folder.glob("*.py")):
         if path.name.startswith("_"):
             continue
@@ -47,6 +49,14 @@ def load_checks(folder: Path, origin: str | None, label: str, problems: list[Pro
         if not defined:
             problems.append(Problem(Place(name), 'defines no check: decorate a function with @check("name")'))
         for definition in defined:
+            if definition.name in found:
+                line = definition.function.__code__.co_firstlineno
+                first = homes[definition.name]
+                problems.append(
+                    Problem(Place(name, line), f"the check {definition.name!r} is there already, in {first}")
+                )
+                continue
+            homes[definition.name] = name
             found[definition.name] = replace(definition, origin=origin or name)
     return found
 
@@ -62,7 +72,9 @@ def _import(path: Path, name: str, problems: list[Problem]) -> ModuleType | None
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        problems.append(Problem(Place(name, error.lineno or 1, error.offset or 1), f"not Python: {error.msg}"))
+        own = error.filename == str(path)
+        place = Place(name, (error.lineno or 1) if own else 1, max(error.offset or 1, 1) if own else 1)
+        problems.append(Problem(place, f"not Python: {error.msg}" + ("" if own else f" (in {error.filename})")))
     except (Exception, SystemExit) as error:  # noqa: BLE001
         frames = traceback.extract_tb(error.__traceback__)
         line = next((f.lineno for f in reversed(frames) if f.filename == str(path)), None) or 1
@@ -108,5 +120,4 @@ def _explain(definition: CheckDefinition, error: Mapping[str, Any]) -> tuple[str
         return key, unknown_key(key or "", known, f"healthcheck {definition.name}")
     if error["type"] == "missing":
         return None, f"healthcheck {definition.name} needs {key!r}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return key, f"healthcheck {definition.name}: {key}: {message}"
+    return key, f"healthcheck {definition.name}: {in_words(str(key), error)}"

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import time
 from typing import Any
 
-from treewalk.model.condition import Condition
+from treewalk.model.condition import Condition, parse_condition
 from treewalk.model.known import Fix, FixStep, KnownError, Signature
 from treewalk.model.place import Place
-from treewalk.model.quantity import Threshold
+from treewalk.model.quantity import Threshold, parse_threshold
 from treewalk.model.tree import BaselineSpec, CheckSpec, Forest, LogSpec, Node, Sla
 from treewalk.model.window import Window
 
@@ -27,7 +27,7 @@ def forest_to_json(forest: Forest) -> Json:
 
 def forest_from_json(data: Mapping[str, Any]) -> Forest:
     """The forest again. Raises KeyError, TypeError or ValueError on data that `forest_to_json` did not write."""
-    windows = {name: _read_window(name, w) for name, w in data["windows"].items()}
+    windows = {name: _read_window(name, w) for name, w in data.get("windows", {}).items()}
     slas = [_read_sla(s, windows) for s in data["slas"]]
     nodes = [_read_node(n) for n in data["nodes"]]
     return Forest({s.name: s for s in slas}, {n.name: n for n in nodes}, windows)
@@ -51,6 +51,10 @@ def _place(place: Place) -> list[Any]:
     return [place.file, place.line, place.column]
 
 
+def _read_place(data: Mapping[str, Any]) -> Place:
+    return Place(*data.get("place", ("bundle",)))
+
+
 def _window(w: Window) -> list[Any]:
     return [sorted(w.days), w.start.isoformat(), w.end.isoformat(), w.timezone]
 
@@ -64,7 +68,9 @@ def _condition(c: Condition) -> list[Any]:
     return [c.text, c.promql, c.left, c.op, c.limit, list(c.operands)]
 
 
-def _read_condition(data: Sequence[Any]) -> Condition:
+def _read_condition(data: Sequence[Any] | str) -> Condition:
+    if isinstance(data, str):  # as a person writes it
+        return parse_condition(data)
     text, promql, left, op, limit, operands = data
     return Condition(text, promql, left, op, limit, tuple(operands))
 
@@ -100,9 +106,9 @@ def _baseline(b: BaselineSpec) -> list[Any]:
 def _read_sla(data: Mapping[str, Any], windows: Mapping[str, Window]) -> Sla:
     return Sla(
         name=data["name"],
-        place=Place(*data["place"]),
+        place=_read_place(data),
         query=data.get("query"),
-        threshold=Threshold(*data["threshold"]) if "threshold" in data else None,
+        threshold=_read_threshold(data["threshold"]) if "threshold" in data else None,
         baseline=BaselineSpec(*data["baseline"]) if "baseline" in data else None,
         window=windows[data["window"]] if "window" in data else None,
         depends_on=tuple(data.get("depends_on", ())),
@@ -115,6 +121,10 @@ def _read_sla(data: Mapping[str, Any], windows: Mapping[str, Window]) -> Sla:
         fields=data.get("fields", {}),
         unit_declared=data.get("unit_declared", False),
     )
+
+
+def _read_threshold(data: Sequence[Any] | str) -> Threshold:
+    return parse_threshold(data) if isinstance(data, str) else Threshold(*data)
 
 
 def _node(n: Node) -> Json:
@@ -141,10 +151,12 @@ def _read_node(data: Mapping[str, Any]) -> Node:
     check = data.get("healthcheck")
     return Node(
         name=data["name"],
-        place=Place(*data["place"]),
+        place=_read_place(data),
         type=data.get("type", ""),
         description=data.get("description", ""),
-        healthcheck=CheckSpec(check[0], check[1], Place(*check[2])) if check else None,
+        healthcheck=CheckSpec(check[0], check[1], Place(*check[2]) if len(check) > 2 else _read_place(data))
+        if check
+        else None,
         logs=LogSpec(*data["logs"]) if "logs" in data else None,
         metrics=tuple(data.get("metrics", ())),
         conditions=tuple(_read_condition(c) for c in data.get("conditions", ())),
@@ -194,7 +206,7 @@ def _read_known(data: Mapping[str, Any]) -> KnownError:
         signature=signature,
         root_cause=data.get("root_cause", ""),
         fix=_read_fix(fix) if fix else None,
-        place=Place(*data["place"]),
+        place=_read_place(data),
         root_node=data.get("root_node"),
         category=data.get("category", ""),
         severity=data.get("severity", "medium"),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from treewalk.content.fields import unknown_key
+from treewalk.content.secrets import reads_as_reference
+from treewalk.content.wording import in_words
 from treewalk.content.yaml import Item
 from treewalk.model.place import Place, Problem
 from treewalk.settings import LokiSettings, PrometheusSettings, Settings
 
 _NAMED: dict[str, type[BaseModel]] = {"prometheus": PrometheusSettings, "loki": LokiSettings}
+
+_SECRETS = ("url", "bearer_token", "password")
 
 
 def read_settings(item: Item, problems: list[Problem]) -> Settings:
@@ -22,7 +26,14 @@ def read_settings(item: Item, problems: list[Problem]) -> Settings:
     if not isinstance(item.value, dict):
         problems.append(Problem(item.place, f"treewalk.yaml has to be a mapping, not {item.kind}"))
         return Settings()
-    data = item.plain()
+    try:
+        data = item.plain()
+    except ValueError as error:
+        problems.append(Problem(item.place, str(error)))
+        return Settings()
+    for block in ("sources", "walk", "store"):
+        if block in item.value:
+            problems.extend(_misplaced_references(item.value[block], block))
     short = _expand(data)
     try:
         settings = Settings.model_validate(data)
@@ -30,6 +41,20 @@ def read_settings(item: Item, problems: list[Problem]) -> Settings:
         problems.extend(_problem(item, entry, short) for entry in error.errors(include_url=False))
         return Settings()
     return settings
+
+
+def _misplaced_references(item: Item, key: str) -> Iterator[Problem]:
+    """`${NAME}` and `file:` where nobody fills them in: they would be taken as they stand."""
+    if isinstance(item.value, dict) and key != "headers":
+        for name, inner in item.value.items():
+            yield from _misplaced_references(inner, name)
+    elif isinstance(item.value, list):
+        for inner in item.value:
+            yield from _misplaced_references(inner, key)
+    elif isinstance(item.value, str) and key not in _SECRETS and reads_as_reference(item.value):
+        yield Problem(
+            item.place, f"{key}: ${{NAME}} and file:PATH are filled in only in {', '.join(_SECRETS)} and headers"
+        )
 
 
 def _expand(data: dict[str, Any]) -> set[str]:
@@ -47,8 +72,8 @@ def _expand(data: dict[str, Any]) -> set[str]:
 
 
 def _is_single(body: Mapping[str, Any], model: type[BaseModel]) -> bool:
-    """One source, not a map of names: a known setting is among its keys, or its values are not mappings."""
-    return any(key in model.model_fields for key in body) or not all(isinstance(v, dict) for v in body.values())
+    """One source, not a map of names: a known setting is among its keys, or none of its values is a mapping."""
+    return any(key in model.model_fields for key in body) or not any(isinstance(v, dict) for v in body.values())
 
 
 def _problem(root: Item, entry: Any, short: set[str]) -> Problem:
@@ -60,8 +85,7 @@ def _problem(root: Item, entry: Any, short: set[str]) -> Problem:
     if entry["type"] == "extra_forbidden":
         where = ".".join(str(p) for p in path[:-1]) or "treewalk.yaml"
         return Problem(place, unknown_key(str(path[-1]), _known_keys(path[:-1]), where))
-    message = str(entry["msg"]).removeprefix("Value error, ")
-    return Problem(place, f"{shown}: {message[:1].lower()}{message[1:]}")
+    return Problem(place, in_words(shown, entry))
 
 
 def _place(item: Item, path: Sequence[str | int], *, key: bool) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ FIX_FIELDS = ("type", "steps", "playbook", "with")
 FIX_TYPES = ("automated", "wait_and_verify", "escalate")
 SEVERITIES = ("low", "medium", "high", "critical")
 TRUST = ("candidate", "trusted", "suspended", "retired")
+
+_BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]|\(\?P=")
 
 
 @dataclass
@@ -125,6 +128,8 @@ def _pattern(value: Any) -> str:
         detail = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         if any(mark in text for mark in ("(?=", "(?!", "(?<=", "(?<!")):
             detail = "look-around is not supported, because patterns must run in linear time (RE2)"
+        elif _BACK_REFERENCE.search(text):
+            detail = "a back-reference is not supported, because patterns must run in linear time (RE2)"
         raise ValueError(f"not a pattern: {detail}") from None
     return text
 

@@ -16,9 +16,10 @@ def check_playbook(root: Item, problems: list[Problem]) -> str | None:
     name = fields.text("name")
     if name is None:
         fields.problem(root.place, "a playbook needs a name")
-    if not fields.has("steps"):
-        fields.problem(root.place, "a playbook needs steps")
-    for item in fields.items("steps"):
+    steps = list(fields.items("steps"))
+    if not steps:
+        fields.problem(root.key_place("steps"), "a playbook needs steps")
+    for item in steps:
         step = Fields(item, problems, "a step")
         if step.data and not step.has("action"):
             step.problem(item.place, "a step begins with `action: NAME`")

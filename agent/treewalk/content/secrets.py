@@ -11,6 +11,11 @@ from treewalk.errors import SettingsError
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
+def reads_as_reference(text: str) -> bool:
+    """Whether a text would be filled in, were it a secret."""
+    return text.startswith("file:") or bool(_REFERENCE.search(text))
+
+
 def resolver(environ: Mapping[str, str], root: Path | None) -> Callable[[str], str]:
     """A function that fills references in a text.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -41,6 +41,9 @@ class Draft:
     references: list[tuple[str, Place]] = field(default_factory=list)
     edge_places: dict[tuple[str, str], Place] = field(default_factory=dict)
     window_uses: list[tuple[str, str, Place]] = field(default_factory=list)  # sla, window name, place
+    sources: Mapping[str, Collection[str]] | None = None  # names by kind (metric, log); None: not known
+    source_uses: list[tuple[str, str, Place]] = field(default_factory=list)  # kind, name, place
+    complete: bool = True  # every tree file could be read, so that a name that is missing is missing
 
     def problem(self, place: Place, message: str) -> None:
         self.problems.append(Problem(place, message))
@@ -66,9 +69,19 @@ def read_tree_file(root: Item, draft: Draft) -> None:
 def finish(draft: Draft) -> Forest:
     """Look up references and windows and check the graph; problems go into the draft."""
     known = draft.nodes
+    if draft.complete:
+        _check_names(draft)
+    slas = {name: _with_window(sla, draft) for name, sla in draft.slas.items()}
+    nodes = {n.name: _pruned(n, known) for n in known.values()}
+    _check_graph(nodes, draft)
+    return Forest(slas, nodes, dict(draft.windows))
+
+
+def _check_names(draft: Draft) -> None:
+    """Every node, window and source that is referred to has to exist."""
     for name, place in draft.references:
-        if name not in known:
-            close = nearest(name, known)
+        if name not in draft.nodes:
+            close = nearest(name, draft.nodes)
             hint = f"; did you mean {', '.join(repr(c) for c in close)}?" if close else "; define it with `- node: …`"
             draft.problem(place, f"no node named {name!r}{hint}")
     for sla, window, place in draft.window_uses:
@@ -76,11 +89,11 @@ def finish(draft: Draft) -> Forest:
             close = nearest(window, draft.windows)
             hint = f"; did you mean {close[0]!r}?" if close else "; define it under windows"
             draft.problem(place, f"no window named {window!r} (of {sla}){hint}")
-    slas = {name: _with_window(sla, draft) for name, sla in draft.slas.items()}
-    nodes = {n.name: _pruned(n, known) for n in known.values()}
-    if not draft.problems:
-        _check_graph(nodes, draft)
-    return Forest(slas, nodes, dict(draft.windows))
+    for kind, name, place in draft.source_uses if draft.sources is not None else ():
+        names = (draft.sources or {})[kind]
+        if name not in names:
+            there = ", ".join(names) or "none"
+            draft.problem(place, f"no {kind} source named {name!r} in treewalk.yaml; there is {there}")
 
 
 def _with_window(sla: Sla, draft: Draft) -> Sla:
@@ -111,6 +124,7 @@ def _check_graph(nodes: Mapping[str, Node], draft: Draft) -> None:
 
 def _read_sla(name: str, place: Place, item: Item, draft: Draft) -> None:
     fields = Fields(item, draft.problems, f"SLA {name}")
+    _check_name("SLA", name, place, draft)
     if name in draft.slas:
         draft.problem(place, f"the SLA {name!r} is defined twice; first at {draft.slas[name].place}")
         return
@@ -122,7 +136,7 @@ def _read_sla(name: str, place: Place, item: Item, draft: Draft) -> None:
             draft.problem(place, f"the SLA {name!r} has no `sla:` block with its query and threshold")
     else:
         block.closed(SLA_BLOCK)
-        query, source = _promql(block, "query"), block.text("source")
+        query, source = _promql(block, "query"), _source(block, "metric", draft)
         threshold, declared = _threshold(block)
         inner = block.mapping("baseline")
         baseline = _baseline(inner) if inner else None
@@ -212,6 +226,16 @@ def _dependency_name(item: Item, fields: Fields) -> str | None:
     return None
 
 
+def _check_name(kind: str, name: str, place: Place, draft: Draft) -> None:
+    """A name is printed in terminals, typed in shells, and may be a pattern in a known error's signature."""
+    if not name.isprintable() or name != name.strip() or not name or len(name) > 200:
+        draft.problem(
+            place, f"{name[:200]!r} is not a name of a {kind}: one line of printable text, without outer spaces"
+        )
+    elif kind == "node" and (name.startswith("type:") or any(c in name for c in "*?[")):
+        draft.problem(place, f"the node name {name!r} would be a pattern: leave out *, ?, [ and a leading 'type:'")
+
+
 def _is_definition(item: Item) -> bool:
     """A mapping that says more than a name; `{node: name}` alone is a reference."""
     return isinstance(item.value, dict) and len(item.value) > 1
@@ -256,6 +280,7 @@ def _define(name: str, fields: Fields, children: tuple[str, ...], draft: Draft) 
             place, f"the node {name!r} is defined twice; first at {first}. Elsewhere, refer to it by its name"
         )
         return
+    _check_name("node", name, place, draft)
     fields.what = f"node {name}"
     free = fields.near_misses(NODE_FIELDS)
     draft.nodes[name] = Node(
@@ -264,14 +289,21 @@ def _define(name: str, fields: Fields, children: tuple[str, ...], draft: Draft) 
         type=fields.text("type", "") or "",
         description=fields.text("description", "") or "",
         healthcheck=_healthcheck(fields, draft),
-        logs=_logs(fields),
+        logs=_logs(fields, draft),
         metrics=_metrics(fields),
         conditions=_conditions(fields),
         depends_on=children,
         aka=tuple(text for text, _ in fields.texts("aka")),
-        source=fields.text("source"),
+        source=_source(fields, "metric", draft),
         fields=free,
     )
+
+
+def _source(fields: Fields, kind: str, draft: Draft) -> str | None:
+    name = fields.text("source")
+    if name is not None:
+        draft.source_uses.append((kind, name, fields.data["source"].place))
+    return name
 
 
 def _healthcheck(fields: Fields, draft: Draft) -> CheckSpec | None:
@@ -289,7 +321,7 @@ def _healthcheck(fields: Fields, draft: Draft) -> CheckSpec | None:
     return CheckSpec(method, params, block.item.place)
 
 
-def _logs(fields: Fields) -> LogSpec | None:
+def _logs(fields: Fields, draft: Draft) -> LogSpec | None:
     if not fields.has("logs"):
         return None
     item = fields.data["logs"]
@@ -303,7 +335,7 @@ def _logs(fields: Fields) -> LogSpec | None:
     if query is None:
         block.problem(block.item.place, "logs needs a loki_query such as '{container_name=\"api\"}'")
         return None
-    return LogSpec(query, block.text("source"))
+    return LogSpec(query, _source(block, "log", draft))
 
 
 def _metrics(fields: Fields) -> tuple[str, ...]:

@@ -85,6 +85,7 @@ class _Reading:
     root: Path | None
     example: bool
     problems: list[Problem] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)  # the kinds of files of which one could not be read at all
 
     @property
     def key(self) -> str:
@@ -109,14 +110,18 @@ class _Reading:
         from treewalk.content.yaml import read
 
         for name, path in files:
+            before = len(self.problems)
             item = read(path, name, self.problems)
             if item is not None:
                 yield item
+            elif len(self.problems) > before:
+                self.unreadable.add(name.split(":")[-1].split("/")[0])
 
     def load(self) -> Workspace:
-        settings = self.settings()
+        root = self.settings_file()
+        settings = self.settings(root)
         checks = self.checks()
-        forest = self.forest(settings, checks)
+        forest = self.forest(root, settings, checks)
         return Workspace(
             root=self.root,
             settings=settings,
@@ -127,15 +132,15 @@ class _Reading:
             playbooks=self.playbooks(),
         )
 
-    def settings(self) -> Settings:
+    def settings_file(self) -> Item | None:
+        found = self.documents([(FILE, self.root / FILE)]) if self.root is not None else ()
+        return next(iter(found), None)
+
+    def settings(self, item: Item | None) -> Settings:
         from treewalk.content.configuration import read_settings
         from treewalk.settings import Settings
 
-        if self.root is None:
-            return Settings()
-        for item in self.documents([(FILE, self.root / FILE)]):
-            return read_settings(item, self.problems)
-        return Settings()
+        return Settings() if item is None else read_settings(item, self.problems)
 
     def checks(self) -> dict[str, CheckDefinition]:
         from treewalk.content.checks import load_checks
@@ -145,18 +150,21 @@ class _Reading:
             found |= load_checks(self.root / "checks", None, "checks/", self.problems)
         return found
 
-    def forest(self, settings: Settings, checks: Mapping[str, CheckDefinition]) -> Forest:
+    def forest(self, root: Item | None, settings: Settings, checks: Mapping[str, CheckDefinition]) -> Forest:
         from treewalk.content.checks import bind_with
         from treewalk.content.trees import Draft, finish, read_tree_file
         from treewalk.content.windows import read_windows
 
         draft = Draft(self.problems, _cached(bind_with(checks)))
-        if isinstance(settings.windows, dict) and settings.windows and self.root is not None:
-            for item in self.documents([(FILE, self.root / FILE)]):
-                draft.windows |= read_windows(item.value["windows"], self.problems)
+        windows = root.value.get("windows") if root is not None and isinstance(root.value, dict) else None
+        if windows is not None and isinstance(windows.value, dict):
+            draft.windows |= read_windows(windows, self.problems)
+        if not self.problems:
+            draft.sources = _source_names(settings)
         for item in self.documents(self.files("trees", "*.y*ml")):
             if item.value is not None:
                 read_tree_file(item, draft)
+        draft.complete = not self.unreadable & {"trees", FILE}
         return finish(draft)
 
     def known_errors(self, forest: Forest) -> tuple[KnownError, ...]:
@@ -173,7 +181,7 @@ class _Reading:
             if item.value is not None:
                 read_known_errors(item, draft)
         mine = [e for e in draft.errors.values() if e.id not in built_in]
-        if not self.problems:
+        if "trees" not in self.unreadable:
             check_nodes(mine, forest, self.problems)
         return tuple(draft.errors.values())
 
@@ -181,8 +189,16 @@ class _Reading:
         from treewalk.content.playbooks import check_playbook
 
         own = self.files("playbooks", "*.y*ml", own=True)
-        names = (check_playbook(item, self.problems) for item in self.documents(own) if item.value is not None)
-        return tuple(name for name in names if name is not None)
+        found: dict[str, str] = {}
+        for item in self.documents(own):
+            name = check_playbook(item, self.problems) if item.value is not None else None
+            if name is None:
+                continue
+            if name in found:
+                message = f"the playbook {name!r} is there twice; first in {found[name]}"
+                self.problems.append(Problem(item.place, message))
+            found.setdefault(name, item.file)
+        return tuple(found)
 
 
 def _cached(bind: Any) -> Any:
@@ -196,6 +212,13 @@ def _cached(bind: Any) -> Any:
         return remembered(method, json.dumps(params, sort_keys=True))
 
     return ask
+
+
+def _source_names(settings: Settings) -> dict[str, list[str]]:
+    sources = settings.sources
+    if not (sources.prometheus or sources.loki or sources.files):
+        return {"metric": ["default"], "log": ["default"]}
+    return {"metric": [*sources.prometheus], "log": [*sources.loki, *(["files"] if sources.files else [])]}
 
 
 def _same(one: Path, other: Path) -> bool:
