@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import os
 import tempfile
 import zlib
@@ -17,14 +16,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from treewalk import errors
 from treewalk.content.checks import builtin_checks
 from treewalk.content.codec import forest_from_json, forest_to_json, known_errors_from_json, known_errors_to_json
-from treewalk.errors import SourceError, SourceRejected, UsageError
+from treewalk.errors import UsageError
+from treewalk.integrations.bundle import (
+    ListenedLogs,
+    ListenedMetrics,
+    Notebook,
+    Recorded,
+    ReplayedLogs,
+    ReplayedMetrics,
+    number_out,
+)
 from treewalk.integrations.clock import SystemClock
 from treewalk.model.known import KnownError
 from treewalk.model.redact import redact
-from treewalk.model.series import LogBatch, LogLine, Sample, Series
 from treewalk.model.tree import BaselineSpec, Forest, Tree
 from treewalk.model.verdict import Status, Verdict
 from treewalk.pipeline import Bench
@@ -32,8 +38,8 @@ from treewalk.ports import LogSource, MetricSource
 from treewalk.stages.match import SignatureIndex
 
 FORMAT = "treewalk/bundle/1"
+DEFAULTS = BaselineSpec(window=900.0, baseline=21_600.0)  # of a bundle that does not say
 LARGEST = 1_000_000_000  # bytes of a bundle when unpacked
-_ERRORS = {c.__name__: c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, SourceError)}
 
 Json = dict[str, Any]
 
@@ -42,7 +48,7 @@ class Recorder:
     """Collects what passes while a diagnosis runs; `write` puts it into a file."""
 
     def __init__(self, tree: Tree, known: Sequence[KnownError], bench: Bench) -> None:
-        self._answers: list[Json] = []
+        self._notebook = Notebook()
         self._verdicts: dict[str, Json] = {}
         windows = {tree.sla.window.name: tree.sla.window} if tree.sla.window else {}
         self._head: Json = {
@@ -66,16 +72,15 @@ class Recorder:
 
     def metrics(self, inner: Callable[[str | None], MetricSource]) -> Callable[[str | None], MetricSource]:
         """The same metric sources, listened to."""
-        return lambda name: _ListenedMetrics(name, inner, self._answers)
+        return lambda name: ListenedMetrics(name, lambda: inner(name), self._notebook)
 
     def logs(self, inner: Callable[[str | None], LogSource]) -> Callable[[str | None], LogSource]:
         """The same log sources, listened to."""
-        return lambda name: _ListenedLogs(name, inner, self._answers)
+        return lambda name: ListenedLogs(name, lambda: inner(name), self._notebook)
 
     def write(self, path: Path) -> None:
         """Write the bundle, redacted, all of it or nothing; gzip where the name ends in .gz."""
-        done = [a for a in self._answers if "answer" in a or "error" in a]  # not what the deadline broke off
-        bundle = {**self._head, "verdicts": self._verdicts, "answers": done}
+        bundle = {**self._head, "verdicts": self._verdicts, "answers": self._notebook.done()}
         data = json.dumps(_redacted(bundle), separators=(",", ":"), allow_nan=False).encode()
         _write_whole(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
@@ -123,20 +128,20 @@ def _write_whole(path: Path, data: bytes) -> None:
 def _opened(bundle: Mapping[str, Any]) -> tuple[Tree, Bench]:
     forest = forest_from_json(bundle["content"])
     options = bundle["options"]
-    answers = {_key(a): a for a in bundle["answers"]}
+    recorded = Recorded(bundle)
     bench = Bench(
-        metrics=lambda name: _ReplayedMetrics(name, answers),
-        logs=lambda name: _ReplayedLogs(name, answers),
+        metrics=lambda name: ReplayedMetrics(name, recorded),
+        logs=lambda name: ReplayedLogs(name, recorded),
         checks=builtin_checks(),
-        known=SignatureIndex(known_errors_from_json(bundle["known_errors"])),
+        known=SignatureIndex(known_errors_from_json(bundle.get("known_errors", []))),
         clock=SystemClock(),
         at=float(options["at"]),
-        window=float(options["window"]),
-        baseline=BaselineSpec(**options["baseline"]),
+        window=float(options.get("window", DEFAULTS.window)),
+        baseline=BaselineSpec(**options["baseline"]) if "baseline" in options else DEFAULTS,
         live=False,  # what looks at the present only is in `verdicts`, or was never answered
-        strategy=options["strategy"],
-        max_log_lines=int(options["max_log_lines"]),
-        recorded={node: _verdict(v) for node, v in bundle["verdicts"].items()},
+        strategy=options.get("strategy", "sweep"),
+        max_log_lines=int(options.get("max_log_lines", 1000)),
+        recorded={node: _verdict(v) for node, v in bundle.get("verdicts", {}).items()},
     )
     return forest.tree(bundle["sla"]), bench
 
@@ -150,112 +155,9 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, float):
-        return _out(value)
+        return number_out(value)
     if isinstance(value, Mapping):
         return {key: _redacted(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_redacted(inner) for inner in value]
     return value
-
-
-def _key(answer: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (answer["kind"], answer["source"], redact(answer["query"]), *(round(float(x), 3) for x in answer["span"]))
-
-
-def _out(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
-
-
-async def _listen(answers: list[Json], entry: Json, ask: Any, encode: Callable[[Any], Any]) -> Any:
-    answers.append(entry)
-    try:
-        found = await ask()
-    except SourceError as error:
-        entry["error"] = [type(error).__name__, str(error)]
-        raise
-    entry["answer"] = encode(found)
-    return found
-
-
-class _ListenedMetrics:
-    def __init__(self, key: str | None, inner: Callable[[str | None], MetricSource], answers: list[Json]) -> None:
-        self._key, self._inner, self._answers = key, inner, answers
-
-    @property
-    def name(self) -> str:
-        return self._key or "default"
-
-    async def instant(self, query: str, at: float) -> Sequence[Sample]:
-        entry: Json = {"kind": "instant", "source": self.name, "query": query, "span": [at]}
-
-        def encode(found: Sequence[Sample]) -> list[Any]:
-            return [[dict(s.labels), s.time, _out(s.value), s.scalar] for s in found]
-
-        result: Sequence[Sample] = await _listen(
-            self._answers, entry, lambda: self._inner(self._key).instant(query, at), encode
-        )
-        return result
-
-    async def range(self, query: str, start: float, end: float, step: float) -> Sequence[Series]:
-        entry: Json = {"kind": "range", "source": self.name, "query": query, "span": [start, end, step]}
-
-        def encode(found: Sequence[Series]) -> list[Any]:
-            return [[dict(s.labels), [float(t) for t in s.times], [_out(float(v)) for v in s.values]] for s in found]
-
-        result: Sequence[Series] = await _listen(
-            self._answers, entry, lambda: self._inner(self._key).range(query, start, end, step), encode
-        )
-        return result
-
-
-class _ListenedLogs:
-    def __init__(self, key: str | None, inner: Callable[[str | None], LogSource], answers: list[Json]) -> None:
-        self._key, self._inner, self._answers = key, inner, answers
-
-    @property
-    def name(self) -> str:
-        return self._key or "default"
-
-    async def lines(self, query: str, start: float, end: float, limit: int) -> LogBatch:
-        entry: Json = {"kind": "lines", "source": self.name, "query": query, "span": [start, end, limit]}
-
-        def encode(found: LogBatch) -> Json:
-            return {"lines": [[x.time, x.text, dict(x.labels)] for x in found.lines], "truncated": found.truncated}
-
-        result: LogBatch = await _listen(
-            self._answers, entry, lambda: self._inner(self._key).lines(query, start, end, limit), encode
-        )
-        return result
-
-
-class _Replayed:
-    def __init__(self, key: str | None, answers: Mapping[tuple[Any, ...], Json]) -> None:
-        self._source, self._answers = key or "default", answers
-
-    @property
-    def name(self) -> str:
-        return self._source
-
-    def _find(self, kind: str, query: str, *span: float) -> Any:
-        entry = self._answers.get(_key({"kind": kind, "source": self._source, "query": query, "span": span}))
-        if entry is None:
-            raise SourceRejected(f"the recording holds no answer to {redact(query)}")
-        if "error" in entry:
-            name, message = entry["error"]
-            raise _ERRORS.get(name, SourceError)(message)
-        return entry["answer"]
-
-
-class _ReplayedMetrics(_Replayed):
-    async def instant(self, query: str, at: float) -> Sequence[Sample]:
-        return [Sample(labels, t, float(v), scalar) for labels, t, v, scalar in self._find("instant", query, at)]
-
-    async def range(self, query: str, start: float, end: float, step: float) -> Sequence[Series]:
-        found = self._find("range", query, start, end, step)
-        return [Series(labels, times, [float(v) for v in values]) for labels, times, values in found]
-
-
-class _ReplayedLogs(_Replayed):
-    async def lines(self, query: str, start: float, end: float, limit: int) -> LogBatch:
-        found = self._find("lines", query, start, end, limit)
-        return LogBatch(tuple(LogLine(t, text, labels) for t, text, labels in found["lines"]), found["truncated"])

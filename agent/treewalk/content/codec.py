@@ -68,7 +68,7 @@ def _condition(c: Condition) -> list[Any]:
     return [c.text, c.promql, c.left, c.op, c.limit, list(c.operands)]
 
 
-def _read_condition(data: Sequence[Any] | str) -> Condition:
+def _read_condition(data: Any) -> Condition:
     if isinstance(data, str):  # as a person writes it
         return parse_condition(data)
     text, promql, left, op, limit, operands = data
@@ -148,15 +148,13 @@ def _node(n: Node) -> Json:
 
 
 def _read_node(data: Mapping[str, Any]) -> Node:
-    check = data.get("healthcheck")
+    check, place = data.get("healthcheck"), _read_place(data)
     return Node(
         name=data["name"],
-        place=_read_place(data),
+        place=place,
         type=data.get("type", ""),
         description=data.get("description", ""),
-        healthcheck=CheckSpec(check[0], check[1], Place(*check[2]) if len(check) > 2 else _read_place(data))
-        if check
-        else None,
+        healthcheck=CheckSpec(check[0], check[1], Place(*check[2]) if len(check) > 2 else place) if check else None,
         logs=LogSpec(*data["logs"]) if "logs" in data else None,
         metrics=tuple(data.get("metrics", ())),
         conditions=tuple(_read_condition(c) for c in data.get("conditions", ())),
