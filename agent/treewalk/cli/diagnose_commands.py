@@ -117,6 +117,20 @@ def _watched(look: Callable[[Callable[[Event], None]], Awaitable[Diagnosis]], st
     return asyncio.run(_run(look, _plain_progress()))
 
 
+def watched_plainly(state: State) -> Callable[[Callable[[Callable[[Event], None]], Diagnosis]], Diagnosis]:
+    """The same progress for something that diagnoses by itself, such as the demonstration."""
+
+    def run(look: Callable[[Callable[[Event], None]], Diagnosis]) -> Diagnosis:
+        if not sys.stderr.isatty():
+            return look(_plain_progress())
+        from treewalk.cli.live import live_tree
+
+        with live_tree(color=state.color) as watch:
+            return look(watch)
+
+    return run
+
+
 async def _run(look: Callable[[Any], Awaitable[Diagnosis]], watch: Callable[[Event], None]) -> Diagnosis:
     return await look(watch)
 

@@ -1,0 +1,1 @@
+"""A real small platform on loopback, to break and to learn on; everything in a folder of its own."""
