@@ -32,6 +32,7 @@ from tests.support.sources import TableLogs, TableMetrics
 from tests.support.trees import checked, make_tree
 
 AT = 1_795_216_800.0
+ODD = b'{"kind":"instant","source":"default","query":"x","span":[1],"answer":[[1]]}'
 WORKSPACE = """\
 metrics:
   freshness:
@@ -201,6 +202,41 @@ async def test_secrets_are_not_kept_and_questions_that_held_one_are_still_found(
     assert len((await bench.logs(None).lines(query, start, end, int(limit))).lines) == 1
 
 
+def _documented() -> dict[str, Any]:
+    text = (Path(__file__).parents[1] / "docs" / "bundles.md").read_text("utf-8")
+    made: dict[str, Any] = json.loads(text.split("```json")[1].split("```")[0])
+    return made
+
+
+async def test_the_bundle_made_by_hand_in_the_docs_is_diagnosed(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text(json.dumps(_documented()))
+    diagnosis = await replay(tmp_path / "b.json")
+    assert diagnosis.measurement.status == "violated"
+    assert diagnosis.verdicts["redis"].status is Status.DEGRADED
+    assert [s.node for s in diagnosis.suspects][:1] == ["redis"]
+    assert {line.node for line in diagnosis.findings.logs} == {"consumer"}
+
+
+async def test_whole_series_and_logs_answer_any_span(tmp_path: Path) -> None:
+    made = _documented()
+    made["options"] = {"at": 100, "lookback": 20}
+    made["series"] = [{"query": "m", "series": [[{"a": "b"}, [10, 20, 80], [1, "NaN", 3]], [{"a": "c"}, [500], [1]]]}]
+    made["logs"] = [{"query": "q", "source": "other", "lines": [[1, "old", {}], [5, "new", {}]]}]
+    (tmp_path / "b.json").write_text(json.dumps(made))
+    _, bench = open_recording(tmp_path / "b.json")
+    metrics, logs = bench.metrics(None), bench.logs("other")
+    assert [s.value for s in await metrics.instant("m", 12)] == [1.0]
+    assert await metrics.instant("m", 9) == []
+    assert await metrics.instant("m", 60) == []  # older than the lookback
+    (series,) = await metrics.range("m", 0, 100, 10)
+    assert list(series.times) == [10, 20, 30, 80, 90]
+    assert math.isnan(series.values[1])
+    assert [x.text for x in (await logs.lines("q", 0, 10, 1)).lines] == ["new"]
+    assert (await logs.lines("q", 0, 10, 1)).truncated
+    with pytest.raises(SourceRejected):
+        await bench.logs(None).lines("q", 0, 10, 1)
+
+
 def _good(tmp_path: Path) -> bytes:
     Recorder(_tree(), (), _bench(TableMetrics())).write(tmp_path / "good.json.gz")
     return (tmp_path / "good.json.gz").read_bytes()
@@ -221,6 +257,7 @@ def _good(tmp_path: Path) -> bytes:
         (lambda good: b"\x1f\x8b but no gzip", "does not unpack"),
         (lambda good: gzip.decompress(good)[:-200], "is not a bundle"),
         (lambda good: gzip.decompress(good).replace(b'"answers":[', b'"answers":[7,'), "is not a bundle"),
+        (lambda good: gzip.decompress(good).replace(b'"answers":[', b'"answers":[' + ODD), "is not a bundle"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_refused_in_one_line(make: Any, words: str, tmp_path: Path) -> None:

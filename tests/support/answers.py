@@ -144,6 +144,7 @@ def contract(file: Path) -> tuple[str, Say, Mapping[str, Any]]:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else head and body, sent apart, wait 40 ms for each other
     server: Answering
 
     def do_GET(self) -> None:
