@@ -6,9 +6,12 @@ patterns are RE2, so that no pattern and no line can make it slow.
 
 from __future__ import annotations
 
+import asyncio
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import accumulate
 from typing import Any
 
 from treewalk.errors import SourceError
@@ -20,10 +23,12 @@ from treewalk.model.tree import Node
 
 MAX_NEAR_MISSES = 5
 _MAX_LINE = 16_000  # characters of a line that patterns are run over
-_ANY = ""
+# With these in it, a pattern that is in a line need not be in the text of all lines.
+_NOT_ACROSS = ("\\A", "\\z", "\\Z", "(?-")
 
 Ask = Callable[[Node, Condition], Awaitable[Answer]]
 Cite = Callable[[str, str], str | None]
+_Question = tuple[str | None, str]  # a metric source and PromQL
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,27 @@ class SignatureIndex:
         return self._patterns[text]
 
 
+class _Lines:
+    """A node's lines, searched all at once: one pass over their whole text, and a second look at the line found."""
+
+    def __init__(self, lines: Sequence[LogLine]) -> None:
+        self._texts = [line.text[:_MAX_LINE].encode("utf-8", "replace") for line in lines]
+        self._whole = b"\n".join(self._texts)
+        self._starts = [0, *accumulate(len(text) + 1 for text in self._texts)]
+
+    def hold(self, pattern: str, index: SignatureIndex) -> bool:
+        """Whether any line holds a pattern."""
+        search = index.pattern(pattern).search
+        if not any(mark in pattern for mark in _NOT_ACROSS):
+            found = index.pattern(f"(?m){pattern}").search(self._whole)
+            if found is None:
+                return False
+            near = bisect_right(self._starts, found.start()) - 1
+            if near < len(self._texts) and search(self._texts[near]):
+                return True
+        return any(search(text) for text in self._texts)
+
+
 async def match(
     index: SignatureIndex,
     nodes: Sequence[Node],
@@ -85,9 +111,10 @@ async def match(
     condition to the node's metric source and `cite` gives the evidence id for (node, kind). A signal that could
     not be looked at is unknown, and then the error is a near miss at the most.
     """
-    matching = _Matching(index, lines, ask, log_gaps, cite)
-    found = [await matching.one(error, node) for node in nodes for error in index.candidates(node)]
-    tried = [m for m in found if m is not None]
+    matching = _Matching(index, lines, log_gaps, cite)
+    pairs = [(error, node) for node in nodes for error in index.candidates(node) if matching.worth_asking(error, node)]
+    answers = await _ask_all(pairs, ask)
+    tried = [matching.one(error, node, answers) for error, node in pairs]
     complete = sorted((m for m in tried if m.complete), key=_best_first)
     near = sorted(
         (m for m in tried if not m.complete and _is_near(m)), key=lambda m: (-m.held / len(m.signals), m.error.id)
@@ -105,63 +132,70 @@ def _is_near(m: Match) -> bool:
     return bool(telling) and 2 * m.held >= len(m.signals)
 
 
+async def _ask_all(pairs: Iterable[tuple[KnownError, Node]], ask: Ask) -> Mapping[_Question, Answer]:
+    """The answer to each condition, each asked once of its source and all at the same time."""
+
+    async def answer(node: Node, condition: Condition) -> Answer:
+        try:
+            return await ask(node, condition)
+        except SourceError as error:
+            return Answer("unknown", str(error))
+
+    asked: dict[_Question, tuple[Node, Condition]] = {}
+    for error, node in pairs:
+        condition = error.signature.metric_condition
+        if condition is not None:
+            asked.setdefault((node.source, condition.promql), (node, condition))
+    answers = await asyncio.gather(*(answer(node, condition) for node, condition in asked.values()))
+    return dict(zip(asked, answers, strict=True))
+
+
 class _Matching:
     def __init__(
         self,
         index: SignatureIndex,
         lines: Mapping[str, Sequence[LogLine]],
-        ask: Ask,
         log_gaps: Mapping[str, str],
         cite: Cite,
     ) -> None:
-        self.index, self.lines, self.ask, self.log_gaps, self.cite = index, lines, ask, log_gaps, cite
-        self.asked: dict[tuple[str | None, str], Answer | str] = {}
-        self.searched: dict[tuple[str, str], LogLine | None] = {}
-        self.cut: dict[str, list[str]] = {}
+        self.index, self.lines, self.log_gaps, self.cite = index, lines, log_gaps, cite
+        self.held: dict[tuple[str, str], bool] = {}
+        self.texts: dict[str, _Lines] = {}
 
-    async def one(self, error: KnownError, node: Node) -> Match | None:
-        """How one known error stands at one node; None when not even a near miss is possible."""
+    def worth_asking(self, error: KnownError, node: Node) -> bool:
+        """Whether a match or a near miss is possible at all. To stand at the right node alone is no error."""
+        signature = error.signature
+        if signature.log_pattern is None:
+            return signature.metric_condition is not None
+        return node.name in self.lines or node.name in self.log_gaps
+
+    def one(self, error: KnownError, node: Node, answers: Mapping[_Question, Answer]) -> Match:
+        """How one known error stands at one node."""
         signature, signals = error.signature, []
         if signature.node is not None:
             signals.append(SignalOutcome("node", "holds", f"{node.name} is {signature.node}"))
         if signature.log_pattern is not None:
             signals.append(self._log(signature.log_pattern, node))
         if signature.metric_condition is not None:
-            others = [s for s in signals if s.signal == "log_pattern"]
-            if others and others[0].state == "not" and node.name not in self.lines:
-                return None
-            signals.append(await self._metric(signature.metric_condition, node))
+            signals.append(self._metric(node, answers[node.source, signature.metric_condition.promql]))
         return Match(error, node.name, tuple(signals))
 
     def _log(self, pattern: str, node: Node) -> SignalOutcome:
         if node.name in self.log_gaps:
             why = redact(self.log_gaps[node.name])
             return SignalOutcome("log_pattern", "unknown", f"the log of {node.name} could not be read: {why}")
-        lines = self.lines.get(node.name)
-        if lines is None:
-            return SignalOutcome("log_pattern", "not", f"the log of {node.name} was not looked at")
-        key = (node.name, pattern)
-        if key not in self.searched:
-            self.searched[key] = self._search(pattern, node.name, lines)
-        if self.searched[key] is None:
-            return SignalOutcome("log_pattern", "not", f"{pattern!r} is in none of {len(lines)} lines of {node.name}")
+        if not self._holds(pattern, node.name):
+            count = len(self.lines[node.name])
+            return SignalOutcome("log_pattern", "not", f"{pattern!r} is in none of {count} lines of {node.name}")
         return SignalOutcome("log_pattern", "holds", f"{pattern!r} is in the log", self.cite(node.name, "log"))
 
-    def _search(self, pattern: str, node: str, lines: Sequence[LogLine]) -> LogLine | None:
-        if node not in self.cut:
-            self.cut[node] = [line.text[:_MAX_LINE] for line in lines]
-        search = self.index.pattern(pattern).search
-        return next((line for line, text in zip(lines, self.cut[node], strict=True) if search(text)), None)
+    def _holds(self, pattern: str, node: str) -> bool:
+        if (node, pattern) not in self.held:
+            if node not in self.texts:
+                self.texts[node] = _Lines(self.lines[node])
+            self.held[node, pattern] = self.texts[node].hold(pattern, self.index)
+        return self.held[node, pattern]
 
-    async def _metric(self, condition: Condition, node: Node) -> SignalOutcome:
-        key = (node.source, condition.promql)
-        if key not in self.asked:
-            try:
-                self.asked[key] = await self.ask(node, condition)
-            except SourceError as error:
-                self.asked[key] = str(error)
-        answer = self.asked[key]
-        if isinstance(answer, str):
-            return SignalOutcome("metric_condition", "unknown", redact(answer))
+    def _metric(self, node: Node, answer: Answer) -> SignalOutcome:
         cited = self.cite(node.name, "condition") or self.cite(node.name, "metric")
         return SignalOutcome("metric_condition", answer.state, redact(answer.reason), cited)
