@@ -11,6 +11,7 @@ from treewalk.model.series import LogLine
 from treewalk.model.templates import MAX_LINE, clean, is_error
 from treewalk.model.tree import Node
 
+_PIECE = re.compile(r"[\w-]+")
 _FIELDS = ("container", "host", "supervisor_process", "topic", "stream", "database", "table", "service")
 _GENERIC = frozenset(
     (
@@ -26,20 +27,16 @@ def find_mentions(by: str, lines: Sequence[LogLine], nodes: Mapping[str, Node]) 
 
     Whole words, case aside; a dash and an underscore are the same. Short and generic words do not count.
     """
-    words = _words(by, nodes)
+    words = _Words(_named(by, nodes))
     if not words:
         return ()
-    pattern = re.compile(
-        r"(?<![\w-])(?:" + "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True)) + r")(?![\w-])"
-    )
     counts: dict[tuple[str, str], int] = {}
     samples: dict[tuple[str, str], str] = {}
     for line in lines:
         if not is_error(line.text, line.labels):
             continue
-        text = line.text[:MAX_LINE].lower().replace("_", "-")
-        for word in set(pattern.findall(text)):
-            key = (words[word], word)
+        for word, owner in words.found_in(_plain(line.text[:MAX_LINE])):
+            key = (owner, word)
             counts[key] = counts.get(key, 0) + 1
             samples.setdefault(key, line.text)
     return tuple(
@@ -48,14 +45,44 @@ def find_mentions(by: str, lines: Sequence[LogLine], nodes: Mapping[str, Node]) 
     )
 
 
-def _words(by: str, nodes: Mapping[str, Node]) -> dict[str, str]:
+class _Words:
+    """Words to look for, by the first piece of each, so that a text is gone through once however many there are."""
+
+    def __init__(self, owners: Mapping[str, str]) -> None:
+        self._by_piece: dict[str, list[tuple[str, int, str]]] = {}
+        for word, owner in sorted(owners.items(), key=lambda item: -len(item[0])):
+            piece = _PIECE.search(word)
+            if piece is not None:
+                self._by_piece.setdefault(piece[0], []).append((word, piece.start(), owner))
+
+    def __bool__(self) -> bool:
+        return bool(self._by_piece)
+
+    def found_in(self, text: str) -> set[tuple[str, str]]:
+        """Each (word, node) that stands in a text as a whole word; of those that overlap the longer one."""
+        found = set()
+        passed = 0
+        for piece in _PIECE.finditer(text):
+            for word, offset, owner in self._by_piece.get(piece[0], ()):
+                start, end = piece.start() - offset, piece.start() - offset + len(word)
+                if start >= passed and text.startswith(word, start) and not _PIECE.match(text, end):
+                    found.add((word, owner))
+                    passed = end
+                    break
+        return found
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("_", "-")
+
+
+def _named(by: str, nodes: Mapping[str, Node]) -> dict[str, str]:
     """Every word that stands for exactly one other node."""
     owners: dict[str, set[str]] = {}
     for node in nodes.values():
         named = [node.name, *node.aka, *(str(node.fields[f]) for f in _FIELDS if isinstance(node.fields.get(f), str))]
         for word in named:
-            plain = word.lower().replace("_", "-").strip()
+            plain = _plain(word).strip()
             if len(plain) >= 3 and plain not in _GENERIC:
                 owners.setdefault(plain, set()).add(node.name)
-    own = {word for word, names in owners.items() if by in names}
-    return {word: next(iter(names)) for word, names in owners.items() if len(names) == 1 and word not in own}
+    return {word: min(names) for word, names in owners.items() if len(names) == 1 and by not in names}

@@ -17,32 +17,53 @@ MAX_SAMPLE = 300
 _TEMPLATE_LENGTH = 200
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[@-Z\\-_])")
+_MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_CLOCK = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
+_UNIT = r"(?:ns|us|µs|ms|s|m|h|d|[kKMGT]i?B|B)"
 _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
     (re.compile(r"\b\d{1,2}/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?: [+-]\d{4})?"), "<time>"),
-    (re.compile(r"\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) {1,2}\d{1,2} \d\d:\d\d:\d\d"), "<time>"),
-    (re.compile(r"\b\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\b"), "<time>"),
+    (re.compile(rf"\b(?:[A-Z][a-z]{{2}} )?(?:{_MONTH}) {{1,2}}\d{{1,2}} {_CLOCK}(?: \d{{4}}\b)?"), "<time>"),
+    (re.compile(rf"\b\d{{1,2}} (?:{_MONTH}) \d{{4}} {_CLOCK}"), "<time>"),
+    (re.compile(rf"\b\d{{4}}/\d\d/\d\d {_CLOCK}"), "<time>"),
+    (re.compile(rf"\b{_CLOCK}\b"), "<time>"),
     (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "<id>"),
+    (re.compile(r"(?<=-)(?=[a-f0-9]{0,10}\d)[a-f0-9]{8,10}-[a-z0-9]{5}\b"), "<id>"),  # the end of a pod's name
     (re.compile(r"\b0x[0-9a-fA-F]{1,16}\b"), "<hex>"),
     (re.compile(r"\b(?=[0-9a-f]{0,63}\d)(?=[0-9a-f]{0,63}[a-f])[0-9a-f]{8,64}\b"), "<hex>"),
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b"), "<ip>"),
-    (re.compile(r"(?<![\w.])[-+]?\d+(?:[.,:]\d+)*(?=$|[^\w]|(?:ns|us|µs|ms|s|m|h|d|%|[kKMGT]i?B|B)\b)"), "<n>"),
+    (re.compile(r"(?<![\w:])(?=[0-9a-fA-F:]{0,39}\d)(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{1,4}(?![\w:])"), "<ip>"),
+    (re.compile(rf"(?<![\w.])[-+]?\d+(?:[.,:]\d+)*(?:{_UNIT}(?!\w)|%)?(?=$|[^\w])"), "<n>"),
+    # one word in quotes, where it is not the value of a field
+    (re.compile(r"(?<=[\s(=])(?<!: )(?<!, )(?:'[^'\s]{1,100}'|(?<!=)\"[^\"\s]{1,100}\")(?!\s?:)"), "<text>"),
     (re.compile(r"(?<=[A-Za-z_-])\d+\b"), "<n>"),
 )
 _WORDS = r"ERROR|ERR|FATAL|CRITICAL|CRIT|PANIC|EMERG|ALERT|SEVERE"
 _FIELD = r"\b(?:level|lvl|severity|levelname)\"?\s?[=:]\s?\"?"
-_LEVEL = re.compile(rf"(?:^|[^\w.=/-])(?:{_WORDS})(?![\w.=/])|{_FIELD}(?:{_WORDS})\b", re.IGNORECASE)
-_STRICT = re.compile(rf"(?:^|[\s\[\(|<])(?:{_WORDS}|E)(?=[\s\]\):|>]|$)")
-_EXCEPTION = re.compile(
-    r"\b(?:Traceback \(most recent call last\)|panic:|segfault|Segmentation fault|core dumped|OutOfMemory|OOM\b"
-    r"|[A-Za-z_][\w.]{0,100}(?:Error|Exception|Interrupt)\b\s*[:(]|command not allowed|max number of clients reached"
-    r"|[Cc]onnection (?:refused|reset|lost)|[Tt]imed out|permission denied)"
+_END = r"(?=[\s\]\):|>]|$)"
+_LOUD = re.compile(rf"(?:^|[\s\[\(|<])(?:{_WORDS}){_END}|^[EF]\d{{4}} \d\d:|^<[0-3]>|{_FIELD}(?i:{_WORDS})\b")
+_CALM = re.compile(
+    rf"(?:^|[\s\[\(|<])(?:TRACE|DEBUG|INFO|NOTICE|(?i:trace|debug|info|notice)(?=[\]:])){_END}"
+    rf"|^I\d{{4}} \d\d:|{_FIELD}(?i:trace|debug|info|notice)\b"
 )
-_CALM_LEVEL = re.compile(
-    r"(?:^|[\s\[\(|<])(?:TRACE|DEBUG|INFO|NOTICE)(?=[\s\]\):|>]|$)"
-    rf"|{_FIELD}(?:trace|debug|info|notice)\b",
+_PROSE = re.compile(r"(?:^|[^\w.=/-])(?:error|err|fatal|critical|panic)s?(?![\w.=/])", re.IGNORECASE)
+_NONE = re.compile(
+    r"\b(?:0|no|zero|without(?: any)?) errors?\b"
+    r"|\berrors?(?:[ _-]?(?:count|rate|total))?[\"']?\s?[=:]\s?(?:0(?:\.0{1,9})?%?(?![\w.])|null|none|nil|false|\"\")",
     re.IGNORECASE,
 )
+_EXCEPTION = re.compile(
+    r"\b(?:Traceback \(most recent call last\)|panic:|segfault|Segmentation fault|core dumped|Out ?[Oo]f ?[Mm]emory"
+    r"|OOM(?:Killed)?\b|Killed process|FAILED\b|[Ff]ailed with (?:an )?(?:exception|error)|exit (?:status|code) [1-9]"
+    r"|[A-Za-z_][\w.]{0,100}(?:Error|Exception|Interrupt)(?:\s*[:(]|$)|command not allowed"
+    r"|max number of clients reached|[Cc]onnection (?:refused|reset|lost)|[Tt]imed out|permission denied)"
+)
+# What a process says when it dies, on lines without a level below one that has one.
+_CRASH = re.compile(
+    r"\nTraceback \(most recent call last\)|\npanic: |\nFatal Python error|\nSegmentation fault|\nCaused by: "
+    r"|\nException in thread |\n[\w.]{1,100}(?:Error|Exception): "
+)
+_NAMED = re.compile(r"[A-Za-z_][\w.]{0,200}(?:: |:?$)")
 _LABELS = ("detected_level", "level", "severity", "lvl")
 _BAD_LEVELS = frozenset(("error", "err", "fatal", "critical", "crit", "panic", "emerg", "alert", "severe"))
 _CALM_LEVELS = frozenset(("trace", "debug", "info", "notice", "information"))
@@ -50,7 +71,10 @@ _CALM_LEVELS = frozenset(("trace", "debug", "info", "notice", "information"))
 
 def clean(text: str) -> str:
     """Text from a stranger without ANSI sequences and control characters, line breaks and tabs as spaces."""
-    text = _ANSI.sub("", text[:MAX_LINE])
+    text = text[:MAX_LINE]
+    if text.isprintable():
+        return text
+    text = _ANSI.sub("", text)
     return "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -65,19 +89,24 @@ def template(line: str) -> str:
 def is_error(text: str, labels: Mapping[str, str] | None = None) -> bool:
     """Whether a line reports an error: by its own level, its labels, or the look of an exception."""
     head = text[:MAX_LINE]
-    if _STRICT.search(head):
-        return True
-    if _CALM_LEVEL.search(head[:200]):
-        return False
+    level = _own_level(head.split("\n", 1)[0])
+    if level is not None:
+        return level or bool(_CRASH.search(head))
     for name in _LABELS:
-        level = (labels or {}).get(name, "").lower()
-        if level in _BAD_LEVELS:
+        given = (labels or {}).get(name, "").lower()
+        if given in _BAD_LEVELS:
             return True
-        if level in _CALM_LEVELS:
+        if given in _CALM_LEVELS:
             return bool(_EXCEPTION.search(head))
-    return bool(_LEVEL.search(head) and not re.search(r"\b(?:0|no|without) errors?\b", head, re.IGNORECASE)) or bool(
-        _EXCEPTION.search(head)
-    )
+    return bool(_PROSE.search(_NONE.sub(" ", head)) or _EXCEPTION.search(head))
+
+
+def _own_level(row: str) -> bool | None:
+    """Whether the level that a line gives itself is bad; of several the first. None when it gives none."""
+    loud, calm = _LOUD.search(row), _CALM.search(row[:200])
+    if loud is not None and (calm is None or loud.start() <= calm.start()):
+        return True
+    return None if calm is None else False
 
 
 def group_errors(node: str, lines: Sequence[LogLine], redact: Callable[[str], str]) -> tuple[LogGroup, ...]:
@@ -94,11 +123,19 @@ def group_errors(node: str, lines: Sequence[LogLine], redact: Callable[[str], st
 
 
 def _telling(text: str) -> str:
+    """The row that names the error: of a trace the exception, else the first."""
     head = text[: MAX_LINE * 4]
+    rows = [row for row in head.splitlines() if row.strip()]
+    if len(rows) < 2:
+        return head
+    causes = [row for row in rows[1:] if row.startswith("Caused by: ")]
+    if causes:
+        return causes[-1].removeprefix("Caused by: ")
     if "Traceback (most recent call last)" in head:
-        rows = [row for row in head.splitlines() if row.strip()]
-        return rows[-1] if rows else head
-    return head.split("\n", 1)[0]
+        named = [row for row in rows[1:] if _NAMED.match(row)]
+        return named[-1] if named else rows[-1]
+    thrown = [row for row in rows[1:] if _EXCEPTION.match(row)]
+    return thrown[0] if thrown and not _EXCEPTION.search(rows[0]) else rows[0]
 
 
 def _group(node: str, key: str, members: Sequence[LogLine], redact: Callable[[str], str]) -> LogGroup:
