@@ -94,7 +94,9 @@ async def test_every_node_is_unknown_with_the_reason_within_the_deadline(
     assert any(any(w in reason for w in words.split("|")) for reason in reasons)
     if day in ("503", "dropped", "silent", "dripping"):  # the breaker spares a dead source most of the questions
         assert len(server.seen) < 4 * NODES
-    assert len(asyncio.all_tasks()) == 1
+    async with asyncio.timeout(5):  # generators that were broken off are closed by the loop a moment later
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.01)
 
 
 async def test_with_nobody_there_the_walk_ends_at_once(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from treewalk.errors import (
 )
 from treewalk.integrations.answers import reason, refused, shown_url, too_large
 from treewalk.integrations.guard import Guard
-from treewalk.integrations.threads import in_thread
+from treewalk.integrations.threads import Call, in_thread
 from treewalk.model.series import Sample, Series
 from treewalk.ports import Clock
 from treewalk.settings import PrometheusSettings
@@ -104,8 +104,6 @@ class Prometheus:
 
     async def _ask(self, ask: Callable[[Any], T]) -> T:
         async def once() -> T:
-            from treewalk.integrations.sessions import Call
-
             call = Call()
 
             def work() -> T:

@@ -7,9 +7,6 @@ follows redirects, and takes proxies and passwords from the environment. None of
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -22,61 +19,23 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from treewalk.errors import SourceError
 from treewalk.integrations.answers import tls_file
+from treewalk.integrations.threads import using
 from treewalk.settings import HttpSource
 
 CHUNK = 65_536  # bytes taken in at once
 CONNECT = 5.0  # seconds; a host that is there answers at once
 
 
-class Call:
-    """One blocking call. Another thread may `cut` it: its connection is shut and it fails within moments."""
-
-    def __init__(self) -> None:
-        self._connection: HTTPConnection | None = None
-        self._cut = False
-
-    def __enter__(self) -> Call:
-        _here.call = self
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        _here.call = None
-        self._connection = None
-
-    def uses(self, connection: HTTPConnection) -> None:
-        """Note the connection this call now waits for."""
-        self._connection = connection
-        if self._cut:
-            raise requests.exceptions.ConnectionError("cut")
-
-    def cut(self) -> None:
-        """End the call: whoever waited for it has gone."""
-        self._cut = True
-        sock = getattr(self._connection, "sock", None)
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not SSLSocket's own, which says goodbye first
-
-
-_here = threading.local()
-
-
 class _Known:
     """A connection that tells the call of its thread about itself."""
 
     def connect(self) -> None:
-        _tell(self)
+        using(self)
         super().connect()  # type: ignore[misc]
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        _tell(self)
+        using(self)
         super().request(*args, **kwargs)  # type: ignore[misc]
-
-
-def _tell(connection: Any) -> None:
-    call = getattr(_here, "call", None)
-    if call is not None:
-        call.uses(connection)
 
 
 class _PlainConnection(_Known, HTTPConnection):
