@@ -17,7 +17,7 @@ from treewalk.content.yaml import parse
 from treewalk.errors import SandboxError, UsageError
 from treewalk.model.place import Problem
 from treewalk.model.tree import nearest
-from treewalk.sandbox.platform import Progress, Sandbox, data_file
+from treewalk.sandbox.platform import MAX_MEMORY, Progress, Sandbox, data_file
 
 GONE = (RedisError, OSError, xmlrpc.client.Fault)  # what a broken platform answers to being broken further
 _NOISE = (
@@ -98,7 +98,8 @@ def _restore(sandbox: Sandbox) -> None:
         if states[name] != "RUNNING":
             sandbox.restart(name)
     store = sandbox.redis("store_redis")
-    for start in range(0, 4000, 500):
+    store.config_set("maxmemory", MAX_MEMORY)
+    for start in range(0, 1000, 500):
         store.unlink(*(f"junk:{number}" for number in range(start, start + 500)))
     for name in _RESTART.get(broken, ()):
         if name == "consumer":
@@ -142,12 +143,10 @@ def _disconnect(sandbox: Sandbox) -> None:
 
 def _fill(sandbox: Sandbox) -> None:
     store = sandbox.redis("store_redis")
-    with suppress(*GONE):
-        for number in range(4000):
-            store.set(f"junk:{number}", "x" * 10_000)
-    with suppress(*GONE):
-        for _ in range(4000):
-            store.append("junk:0", "x" * 100)
+    for number in range(1000):
+        store.set(f"junk:{number}", "x" * 10_000)
+    used: dict[str, Any] = store.info("memory")
+    store.config_set("maxmemory", int(used["used_memory"]) - 1_000_000)
 
 
 def _slow_derived(sandbox: Sandbox) -> None:

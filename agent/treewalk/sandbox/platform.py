@@ -31,6 +31,7 @@ PORTS = (
     "ingestion_metrics", "consumer_metrics", "derived_metrics", "reader_metrics",
 )  # fmt: skip
 MAX_CLIENTS = 60
+MAX_MEMORY = 24_000_000  # bytes
 SLAS = {
     "entity_data_freshness": ("max(entity_data_age_seconds)", "<", 5.0),
     "stream_raw_freshness": ("max(stream_newest_age_seconds)", "<", 3.0),
@@ -277,7 +278,7 @@ def _programs(folder: Path, ports: Mapping[str, int]) -> list[Program]:
         Program("topic_redis", f"{server} --port {ports['topic_redis']}", 1),
         Program(
             "store_redis",
-            f"{server} --port {ports['store_redis']} --maxclients {MAX_CLIENTS} --maxmemory 24mb "
+            f"{server} --port {ports['store_redis']} --maxclients {MAX_CLIENTS} --maxmemory {MAX_MEMORY} "
             "--maxmemory-policy noeviction --enable-debug-command local",
             1,
         ),

@@ -182,18 +182,21 @@ def _writers(port: int) -> Iterator[list[Any]]:
     """The connections of one batch; none when the store does not give all of them."""
     opened: list[Any] = []
     try:
-        try:
-            for _ in range(CONNECTIONS):
-                opened.append(_redis(port))
-                opened[-1].ping()
-        except FAILURES as error:
-            log.error("Redis connection pool exhausted, retrying in 0.5s: %s", error)
-            yield []
-        else:
-            yield opened
+        for _ in range(CONNECTIONS):
+            opened.append(_redis(port))
+            opened[-1].ping()
+    except FAILURES as error:
+        log.error("Redis connection pool exhausted, retrying in 0.5s: %s", error)
+        _close(opened)
+    try:
+        yield opened
     finally:
-        for client in opened:
-            client.close()
+        _close(opened)
+
+
+def _close(clients: list[Any]) -> None:
+    while clients:
+        clients.pop().close()
 
 
 def derived(ports: dict[str, int]) -> None:
@@ -202,6 +205,7 @@ def derived(ports: dict[str, int]) -> None:
 
     settings = _settings("derived")
     took = Gauge("derived_cycle_seconds", "how long the last cycle took")
+    done = Gauge("derived_last_cycle_timestamp_seconds", "when the last cycle was done")
     _serve_metrics(ports["derived_metrics"])
     store = _redis(ports["store_redis"])
     smooth: dict[int, float] = {}
@@ -219,6 +223,7 @@ def derived(ports: dict[str, int]) -> None:
             except FAILURES as error:
                 log.error("derived metrics cannot read the store: %s", error)
             took.set(time.time() - began)
+            done.set_to_current_time()
             time.sleep(0.5)
 
 

@@ -15,6 +15,8 @@ from treewalk.model.verdict import Status, Verdict, unknown, worst
 from treewalk.ports import LogSource, MetricSource
 from treewalk.sdk import CheckDefinition, Probe
 
+CHECK_SHARE = 0.8  # a check that waits for its node has to be done a little before it is given up on
+
 
 @dataclass(frozen=True)
 class NodeChecker:
@@ -63,14 +65,14 @@ class NodeChecker:
             node=node,
             at=self.at,
             window=self.window,
-            timeout=self.timeout,
+            timeout=self.timeout * CHECK_SHARE,
             metrics=self.metrics,
             logs=self.logs,
             live=self.live,
             baseline=self.baseline,
             resolve=self.resolve,
         )
-        return await run_check(definition, probe, spec)
+        return await run_check(definition, probe, spec, self.timeout)
 
     async def _against_past(self, node: Node) -> Verdict:
         """What a node with metrics and no healthcheck gets. Unusual is degraded: nobody declared it broken."""
@@ -93,18 +95,18 @@ class NodeChecker:
         return Verdict(status, reason, observed=value, expected=f"not {condition.text}", origin="condition")
 
 
-async def run_check(definition: CheckDefinition, probe: Probe, spec: CheckSpec) -> Verdict:
-    """Run one check; whatever goes wrong in it becomes unknown with the reason. One of the four places that
+async def run_check(definition: CheckDefinition, probe: Probe, spec: CheckSpec, timeout: float) -> Verdict:
+    """Run one check for `timeout` seconds at the most; whatever goes wrong in it becomes unknown with the reason. One of the four places that
     catch everything: a user's check that crashes costs its node a verdict, not the walk its life."""
     try:
         params = definition.bind(spec.params)
-        async with asyncio.timeout(probe.timeout):
+        async with asyncio.timeout(timeout):
             if definition.is_async:
                 verdict = await definition.function(probe, **params)  # type: ignore[misc]
             else:
                 verdict = await asyncio.to_thread(definition.function, probe, **params)
     except TimeoutError:
-        return unknown(f"{spec.method} gave no answer within {format_duration(probe.timeout)}")
+        return unknown(f"{spec.method} gave no answer within {format_duration(timeout)}")
     except TreewalkError as error:
         return unknown(f"{spec.method}: {error}")
     except Exception as error:  # noqa: BLE001

@@ -237,6 +237,8 @@ class _View:
             return True
         if any(m.complete and name in (m.error.root_node, m.node) for m in scene.matches):
             return True
+        if scene.verdicts[name].status is Status.HEALTHY and scene.verdicts[name].origin != "baseline":
+            return False  # somebody declared what healthy means here, and it is
         return any(t.loud >= 0.3 for t in self.traces.get(name, ()))
 
     def parts(self, name: str) -> dict[str, float]:
