@@ -14,7 +14,7 @@ async def http(
     probe: Probe,
     *,
     url: str | None = None,
-    method: str = "GET",
+    verb: str = "GET",
     status: str | int | list[int] = "200-399",
     body_contains: str | None = None,
     max_latency: Seconds | None = None,
@@ -24,7 +24,7 @@ async def http(
     """An HTTP request gets an answer with the right status, in time.
 
     url            default: the node's field `url`; may hold ${ENV}
-    method         GET, HEAD, …
+    verb           GET, HEAD, …
     status         what is right: 200, "200-299", or a list
     body_contains  a text that the body has to hold (its first megabyte)
     max_latency    slower than this is degraded
@@ -44,7 +44,7 @@ async def http(
             httpx.AsyncClient(
                 verify=verify_tls, timeout=probe.timeout, follow_redirects=False, trust_env=False
             ) as client,
-            client.stream(method, probe.secret(str(where)), headers=sent) as answer,
+            client.stream(verb, probe.secret(str(where)), headers=sent) as answer,
         ):
             async for chunk in answer.aiter_bytes():
                 body += chunk

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from treewalk.content.workspace import load_workspace
 from treewalk.errors import ContentError
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from treewalk.content import yaml
 from treewalk.content.yaml import Item
 from treewalk.model.place import Place, Problem
@@ -33,7 +32,8 @@ def item_of(text: str) -> Item:
     [
         ("5", 5), ("-7", -7), ("012", 12), ("0x1F", 31), ("0o17", 15), ("1.50", 1.5), ("1e3", 1000.0), (".5", 0.5),
         ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
-        ("10,000", "10,000"), ("60s", "60s"), ("09:00", "09:00"), ("190:20:30", "190:20:30"), ("2026-01-15", "2026-01-15"),
+        ("10,000", "10,000"), ("60s", "60s"), ("09:00", "09:00"), ("190:20:30", "190:20:30"),
+        ("2026-01-15", "2026-01-15"),
         ("yes", "yes"), ("on", "on"), ("1_000", "1_000"), (".inf", ".inf"), (".nan", ".nan"), ("1e999", "1e999"),
         ("> 80% of entities".join('""'), "> 80% of entities"), ("'5'", "5"), ("!!str 5", "5"), ("80%", "80%"),
     ],
@@ -146,8 +146,8 @@ def test_a_comment_alone_is_an_empty_file() -> None:
 
 
 PIECES = st.sampled_from(
-    ["a: ", "- ", "\n", "  ", "{", "}", "[", "]", "&x ", "*x", "<<: ", "!!int ", "? ", ": ", "'", '"', "|\n", ">", "---\n",
-     "...\n", "%YAML 1.2\n", "#", "\t", "http://x", ",", "\\", "é", "\x85", "@", "`", "1", "~"]
+    ["a: ", "- ", "\n", "  ", "{", "}", "[", "]", "&x ", "*x", "<<: ", "!!int ", "? ", ": ", "'", '"', "|\n", ">",
+     "---\n", "...\n", "%YAML 1.2\n", "#", "\t", "http://x", ",", "\\", "é", "\x85", "@", "`", "1", "~"]
 )  # fmt: skip
 
 

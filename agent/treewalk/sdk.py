@@ -179,4 +179,6 @@ def _parameters(name: str, function: Callable[..., Any]) -> type[BaseModel]:
             raise UsageError(f"check {name!r}: *args and **kwargs are not a schema; name every parameter")
     if positional != 1:
         raise UsageError(f"check {name!r}: takes one positional argument, the probe, then keyword-only parameters")
+    if "method" in fields:
+        raise UsageError(f"check {name!r}: a parameter cannot be called 'method': that key names the check itself")
     return create_model(f"{name}_parameters", __config__=ConfigDict(extra="forbid"), **fields)

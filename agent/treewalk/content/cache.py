@@ -1,4 +1,4 @@
-"""A parsed forest on disk, by the hash of what it was parsed from; JSON, never code.
+"""A parsed forest on disk, by the hash of what it was parsed from; lines of JSON under their checksum, never code.
 
 It lives in the user's own cache folder, so that a stranger's workspace can put nothing into it. Whatever is wrong
 with an entry, it is as if there were none.
@@ -7,17 +7,17 @@ with an entry, it is as if there were none.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from treewalk import __version__
-from treewalk.content.codec import forest_from_json, forest_to_json
+from treewalk.content.codec import forest_from_lines, forest_to_lines
+from treewalk.content.quiet import no_collection
 from treewalk.model.tree import Forest
 
-_FORMAT = "forest/1"
+_FORMAT = "forest/2"
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -40,9 +40,12 @@ def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
 def load(folder: Path, key: str) -> Forest | None:
     """The forest kept under a key, or None."""
     try:
-        data = json.loads((folder / f"{key}.json").read_bytes())
-        return forest_from_json(data)
-    except (OSError, ValueError, KeyError, TypeError):
+        with no_collection():
+            seal, _, content = (folder / f"{key}.json").read_bytes().partition(b"\n")
+            if seal.decode() != hashlib.sha256(content).hexdigest():
+                return None
+            return forest_from_lines(content.split(b"\n"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return None
 
 
@@ -50,12 +53,13 @@ def save(folder: Path, key: str, forest: Forest) -> None:
     """Keep a forest. A folder that cannot be written to costs speed, not correctness."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        text = json.dumps(forest_to_json(forest), separators=(",", ":"))
+        text = "\n".join(forest_to_lines(forest))
+        seal = hashlib.sha256(text.encode()).hexdigest()
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as stream:
-            stream.write(text)
+            stream.write(f"{seal}\n{text}")
         os.replace(stream.name, folder / f"{key}.json")
         _forget_old(folder)
-    except (OSError, TypeError, ValueError):
+    except (OSError, TypeError, ValueError, RecursionError):
         return
 
 

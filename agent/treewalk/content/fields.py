@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from treewalk.content.yaml import Item
@@ -96,16 +97,14 @@ class Fields:
 
     def near_misses(self, known: Iterable[str]) -> dict[str, Any]:
         """The fields that are nobody's, as plain data; one that looks like a misspelt known one is refused."""
-        names = list(known)
+        names = tuple(known)
         free: dict[str, Any] = {}
         for key, item in self.data.items():
             if key in names:
                 continue
-            close = () if key in _ORDINARY else get_close_matches(key, names, n=1, cutoff=0.8)
+            close = _near_miss(key, names)
             if close:
-                self.problem(
-                    self.item.key_place(key), f"unknown field {key!r} of {self.what}; did you mean {close[0]!r}?"
-                )
+                self.problem(self.item.key_place(key), f"unknown field {key!r} of {self.what}; did you mean {close!r}?")
             else:
                 free[key] = self.plain(item)
         return free
@@ -117,6 +116,12 @@ class Fields:
         except ValueError as error:
             self.problem(item.place, str(error))
             return None
+
+
+@lru_cache(maxsize=10_000)
+def _near_miss(key: str, names: tuple[str, ...]) -> str | None:
+    close = () if key in _ORDINARY else get_close_matches(key, names, n=1, cutoff=0.8)
+    return close[0] if close else None
 
 
 def unknown_key(key: str, known: Iterable[str], what: str) -> str:

@@ -119,7 +119,7 @@ def _own(checks: Mapping[str, CheckDefinition]) -> Json:
 
 def _check(definition: CheckDefinition) -> Json:
     schema = _loosened(definition.parameters.model_json_schema())
-    properties = {"method": {"const": definition.name}, **schema.get("properties", {})}
+    properties = {**schema.get("properties", {}), "method": {"const": definition.name}}
     found = _closed(properties, ["method", *schema.get("required", [])])
     if "$defs" in schema:
         found["$defs"] = schema["$defs"]

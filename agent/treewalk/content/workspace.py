@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from treewalk.content import cache
 from treewalk.content.builtin import builtin_folder
+from treewalk.content.quiet import no_collection
 from treewalk.errors import ContentError, UsageError
 from treewalk.model.place import Problem
 from treewalk.model.tree import Forest
@@ -62,7 +63,8 @@ def load_workspace(root: Path | None, *, example: bool = False, use_cache: bool 
     Raises ContentError holding every problem of every file.
     """
     reading = _Reading(root, example)
-    workspace = reading.load()
+    with no_collection():
+        workspace = reading.load()
     if reading.problems:
         raise ContentError(sorted(set(reading.problems)))
     if use_cache:

@@ -39,7 +39,7 @@ class Item:
     line: int
     column: int
     size: int = 1
-    keys: dict[str, Place] | None = None  # of a mapping: where each key stands
+    keys: dict[str, Item] | None = None  # of a mapping: its keys, for their places
     height: int = 0  # levels beneath it
     raw: str | None = None  # of a number, a truth value or nothing: how it is written
 
@@ -49,7 +49,7 @@ class Item:
 
     def key_place(self, key: str) -> Place:
         """Where a key of this mapping stands; the mapping itself where it has no such key."""
-        return (self.keys or {}).get(key, self.place)
+        return (self.keys or {}).get(key, self).place
 
     def plain(self) -> Any:
         """The value as ordinary lists, dicts and scalars. Raises ValueError on more levels than data of people has."""
@@ -142,11 +142,13 @@ def _events(text: str, *, pure: bool) -> Iterator[Any]:
 def _explain(error: Any, text: str) -> _Stop:
     """A parser error at the place that a person has to look at."""
     problem, context = str(error.problem or error.context or "nothing known"), str(error.context or "")
-    begun = "the quote" if "quoted scalar" in context else "the bracket" if "parsing a flow" in context else None
-    if begun and error.context_mark and ("end of stream" in problem or "expected ','" in problem):
-        mark = error.context_mark
-        return _Stop(mark.line + 1, mark.column + 1, f"{begun} that opens here is not closed, or a comma is missing")
-    mark = error.problem_mark or error.context_mark
+    begun = "quote" if "quoted scalar" in context else "bracket" if "parsing a flow" in context else None
+    mark, opening = error.problem_mark or error.context_mark, error.context_mark
+    if begun and opening and ("end of stream" in problem or "expected ','" in problem):
+        if begun == "quote" or mark.line > text.rstrip().count("\n"):
+            return _Stop(opening.line + 1, opening.column + 1, f"the {begun} that opens here is not closed")
+        message = f"a comma or the end of the bracket of {opening.line + 1}:{opening.column + 1} is missing before this"
+        return _Stop(mark.line + 1, mark.column + 1, message)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     lines = text.split("\n")
     here = lines[line - 1][column - 1 : column] if line <= len(lines) else ""
@@ -203,7 +205,7 @@ class _Builder:
         self.root: Item | None = None
         self.documents = 0
         self.stack: list[tuple[Item, str | None]] = []  # the container and its anchor
-        self.pending: list[tuple[str, Place] | None] = []  # the key that waits for its value, per container
+        self.pending: list[tuple[str, Item] | None] = []  # the key that waits for its value, per container
         self.anchors: dict[str, Item] = {}
         self.expanded = 0
 
@@ -212,8 +214,9 @@ class _Builder:
         mark = event.start_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         if kind == "ScalarEvent":
-            self._refuse_tag(event, line, column)
-            if _SURROGATE.search(event.value):
+            if event.tag:
+                self._refuse_tag(event, line, column)
+            if not event.value.isascii() and _SURROGATE.search(event.value):
                 raise _Stop(line, column, "half of a character (\\ud800 to \\udfff) is not text")
             value = _scalar(event)
             item = Item(value, self.name, line, column, raw=None if isinstance(value, str) else event.value)
@@ -221,7 +224,8 @@ class _Builder:
                 self.anchors[event.anchor] = item
             self._add(item)
         elif kind in ("MappingStartEvent", "SequenceStartEvent"):
-            self._refuse_tag(event, line, column)
+            if event.tag:
+                self._refuse_tag(event, line, column)
             if len(self.stack) >= MAX_DEPTH:
                 raise _Stop(line, column, f"nested deeper than {MAX_DEPTH} levels")
             mapping = kind == "MappingStartEvent"
@@ -238,8 +242,8 @@ class _Builder:
                 raise _Stop(line, column, "a second document (---) begins here; one file holds one")
 
     def _refuse_tag(self, event: Any, line: int, column: int) -> None:
-        tag = str(event.tag) if event.tag else ""
-        if tag and tag not in ("!", "tag:yaml.org,2002:str"):
+        tag = str(event.tag)
+        if tag not in ("!", "tag:yaml.org,2002:str"):
             shown = tag.replace("tag:yaml.org,2002:", "!!")
             raise _Stop(line, column, f"the tag {shown} is not allowed; write the value without it")
 
@@ -271,23 +275,24 @@ class _Builder:
             return
         container, _ = self.stack[-1]
         container.size += item.size
-        container.height = max(container.height, item.height + 1)
+        if item.height >= container.height:
+            container.height = item.height + 1
         if isinstance(container.value, list):
             container.value.append(item)
             return
         waiting = self.pending[-1]
         if waiting is None:
-            self.pending[-1] = (self._key(item), item.place)
+            self.pending[-1] = (self._key(item), item)
             return
         self.pending[-1] = None
-        key, place = waiting
+        key, written = waiting
         if key in container.value:
             first = container.key_place(key)
-            self.problems.append(Problem(place, f"the key {key!r} is given twice (first in line {first.line})"))
+            self.problems.append(Problem(written.place, f"the key {key!r} is given twice (first in line {first.line})"))
             return
         container.value[key] = item
         assert container.keys is not None
-        container.keys[key] = place
+        container.keys[key] = written
 
     @staticmethod
     def _key(item: Item) -> str:
@@ -306,7 +311,8 @@ def _merge(item: Item, problems: list[Problem]) -> None:
             continue
         for key, value in part.value.items():
             item.value.setdefault(key, value)
-            (item.keys or {}).setdefault(key, part.key_place(key))
+            written: Item = part.keys[key] if part.keys and key in part.keys else part
+            (item.keys or {}).setdefault(key, written)
 
 
 def _scalar(event: Any) -> Any:
