@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -355,8 +357,6 @@ async def test_inspect_counts_streams_that_have_files(tmp_path: Path) -> None:
 @given(st.binary(max_size=2000), st.sampled_from([16, 100, 10_000]))
 @settings(deadline=None, max_examples=60)
 def test_any_bytes_are_answered(tmp_path_factory: pytest.TempPathFactory, content: bytes, block: int) -> None:
-    import asyncio
-
     folder = tmp_path_factory.mktemp("any")
     (folder / "app.log").write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
@@ -376,8 +376,6 @@ def test_any_bytes_are_answered(tmp_path_factory: pytest.TempPathFactory, conten
 def test_blocks_do_not_change_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], block: int
 ) -> None:
-    import asyncio
-
     folder = tmp_path_factory.mktemp("blocks")
     lines = [f"{stamp(T0 + n)} {word}" for n, word in enumerate(words)]
     (folder / "app.log").write_text("".join(line + "\n" for line in lines), "utf-8", newline="")
@@ -459,3 +457,28 @@ async def test_december_in_a_file_of_january_is_last_years(tmp_path: Path) -> No
     write(tmp_path / "app.log", "Dec 31 23:55:00 host app: old", "Jan  1 00:05:00 host app: new", modified=january)
     batch = await ask(source(tmp_path), start=january - 1800, end=january)
     assert [(line.time - january) / 60 for line in batch.lines] == [-5, -15]
+
+
+async def test_a_reading_that_nobody_waits_for_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "app.log", *(f"{stamp(T0 + n)} line {n}" for n in range(100)))
+    monkeypatch.setattr(logfiles, "_BLOCK", 100)
+    begun, go, ended = threading.Event(), threading.Event(), threading.Event()
+    original, blocks = logfiles._Reading.backwards, []
+
+    def slow(self: Any, path: Path) -> Any:
+        for raw in original(self, path):
+            begun.set()
+            go.wait(10)
+            blocks.append(raw)
+            yield raw
+        ended.set()
+
+    monkeypatch.setattr(logfiles._Reading, "backwards", slow)
+    asking = asyncio.create_task(ask(source(tmp_path)))
+    await asyncio.to_thread(begun.wait, 10)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    go.set()
+    assert await asyncio.to_thread(ended.wait, 10)
+    assert len(blocks) < 50

@@ -130,7 +130,7 @@ def test_errors_are_grouped_counted_and_sorted() -> None:
          "redis.exceptions.ConnectionError: max <n>"),
         ("Traceback (most recent call last):\n  File x\nsqlalchemy.exc.OperationalError: gone\n[SQL: x]\n(See y)",
          "sqlalchemy.exc.OperationalError: gone"),
-        ("ERROR x\njava.lang.StateException: bad\n\tat a.b(C.java)\nCaused by: java.net.ConnectException: refused\n\tat",
+        ("ERROR x\njava.lang.StateException: b\n\tat a.b(C.java)\nCaused by: java.net.ConnectException: refused\n\tat",
          "java.net.ConnectException: refused"),
         ("ERROR x\njava.lang.IllegalStateException: bad\n\tat a.b(C.java:12)", "java.lang.IllegalStateException: bad"),
         ("panic: index 3\n\ngoroutine 1 [running]:\nmain.main()", "panic: index <n>"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import os
 import re
+import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from treewalk.errors import QueryUnsupported, SourceRejected, SourceUnreachable
+from treewalk.integrations.threads import in_thread
 from treewalk.model.logql import LogQuery, parse
 from treewalk.model.series import LogBatch, LogLine, show_labels
 from treewalk.model.timestamps import find_time
@@ -46,7 +47,8 @@ class LogFiles:
             parsed = parse(query)
         except ValueError as error:
             raise QueryUnsupported(str(error)) from None
-        return await asyncio.to_thread(self._read, parsed, query, start, end, limit)
+        stop = threading.Event()
+        return await in_thread(lambda: self._read(parsed, query, start, end, limit, stop), stop.set)
 
     async def inspect(self) -> Mapping[str, str]:
         """How many of the declared streams have a file now. Raises SourceUnreachable when none has."""
@@ -58,7 +60,9 @@ class LogFiles:
     async def aclose(self) -> None:
         """Nothing is kept open."""
 
-    def _read(self, parsed: LogQuery, query: str, start: float, end: float, limit: int) -> LogBatch:
+    def _read(
+        self, parsed: LogQuery, query: str, start: float, end: float, limit: int, stop: threading.Event
+    ) -> LogBatch:
         streams = [s for s in self._settings.streams if parsed.selects(s.labels)]
         if not streams:
             known = "; ".join(show_labels(s.labels) for s in self._settings.streams[:10]) or "none"
@@ -66,7 +70,7 @@ class LogFiles:
         found: list[LogLine] = []
         cut = False
         for stream in streams:
-            lines, stream_cut = self._stream(stream, parsed, start, end, limit)
+            lines, stream_cut = self._stream(stream, parsed, start, end, limit, stop)
             found.extend(lines)
             cut = cut or stream_cut
         found.sort(key=lambda line: -line.time)
@@ -92,10 +96,10 @@ class LogFiles:
         return [family for family in found if family]
 
     def _stream(
-        self, stream: LogFile, parsed: LogQuery, start: float, end: float, limit: int
+        self, stream: LogFile, parsed: LogQuery, start: float, end: float, limit: int, stop: threading.Event
     ) -> tuple[list[LogLine], bool]:
         """The newest lines of every file of a stream, and whether some were left out."""
-        reading = _Reading(stream, start, end, self._settings.max_bytes, parsed)
+        reading = _Reading(stream, start, end, self._settings.max_bytes, parsed, stop)
         for attempt in range(3):
             families = self._paths(stream)
             if not families:
@@ -105,16 +109,19 @@ class LogFiles:
             except FileNotFoundError as error:  # rotated away between the listing and the reading
                 if attempt == 2:
                     raise SourceUnreachable(f"the log file {error.filename} vanished while it was read") from None
-                reading = _Reading(stream, start, end, self._settings.max_bytes, parsed)
+                reading = _Reading(stream, start, end, self._settings.max_bytes, parsed, stop)
                 continue
             return found, reading.cut
         raise AssertionError("unreachable")
 
 
 class _Reading:
-    """Reading one stream's files within a budget of bytes."""
+    """Reading one stream's files within a budget of bytes, until `stop` is set because nobody waits any more."""
 
-    def __init__(self, stream: LogFile, start: float, end: float, budget: int, parsed: LogQuery) -> None:
+    def __init__(
+        self, stream: LogFile, start: float, end: float, budget: int, parsed: LogQuery, stop: threading.Event
+    ) -> None:
+        self.stop = stop
         self.stream, self.start, self.end, self.budget, self.limit = stream, start, end, budget, budget
         self.wanted: Callable[[str], bool] = lambda text: parsed.matches(stream.labels, text)
         self.cut = False
@@ -149,9 +156,10 @@ class _Reading:
         tail: list[str] = []
         oldest: float | None = None
         older = 0
+        year = datetime.fromtimestamp(modified, self.zone).year
         for raw in self.backwards(path):
             text = raw.decode("utf-8", "replace").rstrip("\r").replace("\0", "")
-            moment = self.time(text, modified)
+            moment = self.time(text, modified, year)
             if moment is None:
                 tail.append(text)  # belongs to the line above, as a stack trace does
                 continue
@@ -178,11 +186,10 @@ class _Reading:
             kept = (text for text in texts if text.strip() and self.wanted(text))
             found.extend(LogLine(moment, text, self.stream.labels) for text in islice(kept, limit - len(found)))
 
-    def time(self, text: str, modified: float) -> float | None:
+    def time(self, text: str, modified: float, year: int) -> float | None:
         """A line's own time, or None for one that continues the line before."""
         if self.stream.timestamp is None and text[:1] in (" ", "\t") and not text.lstrip().startswith("{"):
             return None
-        year = datetime.fromtimestamp(modified, self.zone).year
         moment = find_time(text, self.zone, year, self.stream.timestamp)
         if moment is not None and moment > modified + _DAY:  # without a year, and last year's
             moment = find_time(text, self.zone, year - 1, self.stream.timestamp)
@@ -198,7 +205,7 @@ class _Reading:
             rest = b""
             while position > 0:
                 size = min(_BLOCK, position, self.budget)
-                if size <= 0:
+                if size <= 0 or self.stop.is_set():
                     self.cut = True
                     return
                 position -= size
@@ -222,7 +229,7 @@ class _Reading:
                 while size - len(kept[0]) > self.budget:
                     size -= len(kept.popleft())
                     self.cut = True
-                if total > _UNPACKED * self.limit:
+                if total > _UNPACKED * self.limit or self.stop.is_set():
                     self.cut = True
                     break
         self.budget -= size

@@ -43,6 +43,8 @@ def find_time(line: str, zone: tzinfo = UTC, year: int | None = None, pattern: s
 
 def _readings(line: str, head: str, zone: tzinfo, year: int | None) -> Iterator[float | None]:
     """Each way to read a time: those that stand at the very beginning first."""
+    if head[4:5] == "-":
+        yield _iso(head, zone)
     yield _json(line[:2000], zone)
     yield _epoch(head)
     for pattern, order in (
@@ -76,14 +78,14 @@ def _iso(text: str, zone: tzinfo) -> float | None:
     match = _ISO.search(text, 0, 60)
     if not match:
         return None
-    year, month, day, hour, minute, second = (int(match[i]) for i in range(1, 7))
-    offset = match[8]
+    year, month, day, hour, minute, second, fraction, offset = match.groups()
     where: tzinfo = zone if offset is None else UTC
-    moment = datetime(year, month, day, hour, minute, second, tzinfo=where).timestamp()
+    clock = (int(hour), int(minute), int(second))
+    moment = datetime(int(year), int(month), int(day), *clock, tzinfo=where).timestamp()
     if offset and offset != "Z":
         sign = -1 if offset[0] == "-" else 1
         moment -= sign * (int(offset[1:3]) * 3600 + int(offset[-2:]) * 60)
-    return moment + (float(f"0.{match[7]}") if match[7] else 0.0)
+    return moment + (float(f"0.{fraction}") if fraction else 0.0)
 
 
 def _web(text: str) -> float | None:
