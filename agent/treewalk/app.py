@@ -165,7 +165,7 @@ class App:
                 url = self.sources.urls[kind, name]
                 try:
                     detail = await source.inspect()
-                except SourceError as error:
+                except (SourceError, SettingsError) as error:
                     reports.append(SourceReport(name, kind, url, False, {}, str(error)))
                 else:
                     reports.append(SourceReport(name, kind, url, True, detail))

@@ -96,8 +96,11 @@ class NodeChecker:
 
 
 async def run_check(definition: CheckDefinition, probe: Probe, spec: CheckSpec, timeout: float) -> Verdict:
-    """Run one check for `timeout` seconds at the most; whatever goes wrong in it becomes unknown with the reason. One of the four places that
-    catch everything: a user's check that crashes costs its node a verdict, not the walk its life."""
+    """Run one check for `timeout` seconds at the most; whatever goes wrong in it becomes unknown with the reason.
+
+    One of the four places that catch everything: a user's check that crashes costs its node a verdict, not the walk
+    its life.
+    """
     try:
         params = definition.bind(spec.params)
         async with asyncio.timeout(timeout):
