@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ class MemoryStore:
             "document": json.dumps(document, allow_nan=False),
             "words": _words(document),
         }
-        with self._database() as db, db.conn:
+        with self._database() as db, _writing(db):
             table = db.table("incidents").insert(row)
             number = int(table.last_pk or 0)
             if known is not None:
@@ -62,7 +63,7 @@ class MemoryStore:
 
     def search(self, text: str, limit: int) -> Sequence[Mapping[str, Any]]:
         """Incidents whose words match, best first. Every word has to occur; the text is never query syntax."""
-        words = [w for w in text.split() if any(c.isalnum() for c in w)]
+        words = [w for w in text.replace("\0", " ").split() if any(c.isalnum() for c in w)]
         if not words:
             return []
         quoted = " ".join('"' + w.replace('"', '""') + '"' for w in words)
@@ -98,35 +99,58 @@ class MemoryStore:
             raise StoreError(f"the memory {self.path} cannot be used: {error}; {hint}") from None
 
     def _open(self) -> Database:
+        """Open the file, making it when it is new. Two first processes may collide while the journal is switched to
+        WAL, which does not wait by itself; then it is tried again."""
+        deadline = time.monotonic() + _BUSY / 1000
+        while True:
+            try:
+                return self._connect()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def _connect(self) -> Database:
         from sqlite_utils import Database
 
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         connection = sqlite3.connect(self.path, timeout=_BUSY / 1000, check_same_thread=False)
-        self.path.chmod(0o600)
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found > VERSION:
-            raise StoreError(f"the memory {self.path} was written by a newer treewalk; update this one")
-        db = Database(connection)
-        if found < VERSION:
-            _create(db)
+        try:
+            self.path.chmod(0o600)
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found > VERSION:
+                raise StoreError(f"the memory {self.path} was written by a newer treewalk; update this one")
+            db = Database(connection)
+            if found < VERSION:
+                _create(db)
+        except BaseException:
+            connection.close()
+            raise
         return db
 
 
-def _create(db: Database) -> None:
-    """The tables, made under a lock so that two first processes do not collide."""
+@contextmanager
+def _writing(db: Database) -> Iterator[None]:
+    """A transaction that holds the write lock from its beginning: one that takes it later cannot wait for it."""
     db.conn.execute("BEGIN IMMEDIATE")
     try:
-        if db.conn.execute("PRAGMA user_version").fetchone()[0] < VERSION:
-            for statement in _SCHEMA:
-                db.conn.execute(statement)
-            db.conn.execute(f"PRAGMA user_version = {VERSION}")
+        yield
     except BaseException:
         db.conn.rollback()
         raise
     db.conn.commit()
+
+
+def _create(db: Database) -> None:
+    """The tables, unless another process has just made them."""
+    with _writing(db):
+        if db.conn.execute("PRAGMA user_version").fetchone()[0] < VERSION:
+            for statement in _SCHEMA:
+                db.conn.execute(statement)
+            db.conn.execute(f"PRAGMA user_version = {VERSION}")
 
 
 _COUNT = (
