@@ -274,16 +274,10 @@ def _children(name: str | None, fields: Fields, draft: Draft) -> dict[str, Item 
 
 def _define(name: str, fields: Fields, children: tuple[str, ...], draft: Draft) -> None:
     place = fields.item.place
-    if name in draft.nodes:
-        first = draft.nodes[name].place
-        draft.problem(
-            place, f"the node {name!r} is defined twice; first at {first}. Elsewhere, refer to it by its name"
-        )
-        return
     _check_name("node", name, place, draft)
     fields.what = f"node {name}"
     free = fields.near_misses(NODE_FIELDS)
-    draft.nodes[name] = Node(
+    node = Node(
         name=name,
         place=place,
         type=fields.text("type", "") or "",
@@ -297,6 +291,13 @@ def _define(name: str, fields: Fields, children: tuple[str, ...], draft: Draft) 
         source=_source(fields, "metric", draft),
         fields=free,
     )
+    if name in draft.nodes:
+        first = draft.nodes[name].place
+        draft.problem(
+            place, f"the node {name!r} is defined twice; first at {first}. Elsewhere, refer to it by its name"
+        )
+        return
+    draft.nodes[name] = node
 
 
 def _source(fields: Fields, kind: str, draft: Draft) -> str | None:
