@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from treewalk.model.tree import BaselineSpec
-from treewalk.stats import counter_to_rate, deviation, similarity
+from treewalk.stats import Print, common_grid, counter_to_rate, deviation, thinned
 
 SPEC = BaselineSpec(window=600, baseline=7200, direction="both", threshold=5)
 TIMES = np.arange(0, 7800 + 1, 15.0)
@@ -77,8 +77,20 @@ def test_series_that_move_together_are_alike_and_others_are_not():
     effect = noise(3)
     effect[TIMES > 7440] += 30
     a, b, c = (deviation(TIMES, x, AT, SPEC) for x in (shifted, effect, other))
-    assert similarity(a, b, 6600, AT, 300) > 0.7
-    assert similarity(c, b, 6600, AT, 300) < 0.5
+    grid = common_grid([a, b, c], AT, SPEC.window)
+    cause, effect, other = (Print(x, grid, len(grid) // 6) for x in (a, b, c))
+    assert cause.leads(effect) > 0.7
+    assert other.leads(effect) < 0.6
+
+
+def test_a_series_asked_for_more_often_than_it_is_sampled_is_thinned_to_its_samples():
+    times = np.arange(0, 7200, 50.0)
+    slow = np.repeat(np.random.default_rng(4).normal(10, 1, 24), 6)
+    kept, values = thinned(times, slow)
+    assert len(kept) <= 26
+    assert set(values) == set(slow)
+    assert len(thinned(times, np.random.default_rng(5).normal(10, 1, len(times)))[0]) == len(times)
+    assert len(thinned(times, np.full(len(times), 3.0))[0]) == len(times)
 
 
 @given(

@@ -11,7 +11,7 @@ from treewalk.model.evidence import Anomaly
 from treewalk.model.series import Series
 from treewalk.model.tree import BaselineSpec
 from treewalk.ports import MetricSource
-from treewalk.stats import Deviation, counter_to_rate, deviation
+from treewalk.stats import Deviation, counter_to_rate, deviation, thinned
 
 MAX_SERIES = 20  # of one query; the ones that deviate most are kept
 _PLAIN = re.compile(r"\s*([A-Za-z_:][\w:]*)\s*(?:\{.*\})?\s*", re.DOTALL)
@@ -57,9 +57,8 @@ def compare_series(node: str, query: str, answer: Sequence[Series], at: float, s
     found = []
     for series in answer:
         plain = _PLAIN.fullmatch(query)
-        times, values = (
-            counter_to_rate(plain[1], series.times, series.values) if plain else (series.times, series.values)
-        )
+        sampled = thinned(series.times, series.values)
+        times, values = counter_to_rate(plain[1], *sampled) if plain else sampled
         judged = deviation(times, values, at, spec)
         if judged is not None:
             found.append(Compared(_anomaly(node, query, series, judged), judged))

@@ -87,6 +87,28 @@ def counter_to_rate(name: str, times: Numbers, values: Numbers) -> tuple[Array, 
     return t[1:], grown / np.maximum(gap, 1e-9)
 
 
+def thinned(times: Numbers, values: Numbers) -> tuple[Array, Array]:
+    """A series without the repetitions that come of asking more often than it is sampled.
+
+    Where values mostly stand still for several points and then change, one point a run of equals is kept (and one
+    in `stride` of a longer run). A constant series, and one that changes at every point, stay as they are.
+    """
+    t, x = _clean(times, values)
+    if len(x) < 3 * _MIN_BASELINE:
+        return t, x
+    changes = np.flatnonzero(np.diff(x) != 0) + 1
+    if len(changes) < _MIN_BASELINE:
+        return t, x
+    stride = int(np.median(np.diff(changes))) if len(changes) > 1 else 1
+    if stride < 2:
+        return t, x
+    since = (
+        np.arange(len(x)) - np.concatenate([[0], changes])[np.searchsorted(changes, np.arange(len(x)), side="right")]
+    )
+    keep = since % stride == 0
+    return t[keep], x[keep]
+
+
 class Print:
     """The course of a series over the last windows, ready to be compared with others.
 

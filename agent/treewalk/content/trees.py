@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from treewalk.content.fields import Fields, unknown_key
-from treewalk.content.windows import ALWAYS, read_windows
+from treewalk.content.windows import ALWAYS, BUILT_IN, read_windows
 from treewalk.content.yaml import Item
 from treewalk.model.condition import Condition, parse_condition
 from treewalk.model.place import Place, Problem
@@ -68,6 +68,7 @@ def read_tree_file(root: Item, draft: Draft) -> None:
 
 def finish(draft: Draft) -> Forest:
     """Look up references and windows and check the graph; problems go into the draft."""
+    draft.windows = {**{n: w for n, w in BUILT_IN.items() if _is_used(n, draft)}, **draft.windows}
     known = draft.nodes
     if draft.complete:
         _check_names(draft)
@@ -94,6 +95,10 @@ def _check_names(draft: Draft) -> None:
         if name not in names:
             there = ", ".join(names) or "none"
             draft.problem(place, f"no {kind} source named {name!r} in treewalk.yaml; there is {there}")
+
+
+def _is_used(window: str, draft: Draft) -> bool:
+    return any(name == window for _, name, _ in draft.window_uses)
 
 
 def _with_window(sla: Sla, draft: Draft) -> Sla:

@@ -12,6 +12,12 @@ from treewalk.model.place import Problem
 from treewalk.model.window import Window, parse_days
 
 ALWAYS = frozenset({"always", "24x7"})
+# Known without a definition, so that a first tree needs none; a workspace may define it differently.
+BUILT_IN = {
+    "PRIMARY_BUSINESS_HOURS": Window(
+        "PRIMARY_BUSINESS_HOURS", parse_days("mon-fri"), time(9), time(17, 30), "America/New_York"
+    )
+}
 
 
 def read_windows(item: Item, problems: list[Problem]) -> dict[str, Window]:
