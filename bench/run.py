@@ -104,8 +104,11 @@ async def walking(concurrency: int) -> dict[str, Any]:
     from treewalk.model.tree import BaselineSpec, CheckSpec
     from treewalk.pipeline import Bench, diagnose
 
-    server = await asyncio.start_server(_slow_answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.slow_server", stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    port = int(await server.stdout.readline())
     spec = CheckSpec("http", {"url": f"http://127.0.0.1:{port}/"}, HERE)
     nodes = {f"n{i}": Node(f"n{i}", HERE, healthcheck=spec) for i in range(1000)}
     tree = Forest({"s": Sla("s", None, None, None, None, tuple(nodes), HERE)}, nodes).tree("s")
@@ -121,24 +124,18 @@ async def walking(concurrency: int) -> dict[str, Any]:
         deadline=600.0,
         concurrency=concurrency,
     )
+    await diagnose(Forest({"s": Sla("s", None, None, None, None, ("n0",), HERE)}, {"n0": nodes["n0"]}).tree("s"), bench)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = await diagnose(tree, bench)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    server.close()
+    server.terminate()
+    await server.wait()
     assert all(v.status.value == "healthy" for v in found.verdicts.values())
     bound = math.ceil(1000 / concurrency) * 0.1
     ratio = found.timing.stages["walk"] / bound
     goal = 1.3 if concurrency == 32 else math.inf
     what = f"walk of 1,000 nodes at concurrency {concurrency} against its bound of {bound:.1f} s"
     return row(f"{what} (memory +{grown:.0f} MB)", ratio, goal, "×")
-
-
-async def _slow_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    await asyncio.sleep(0.1)
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
-    await writer.drain()
-    writer.close()
 
 
 async def matching(*, hostile: bool) -> dict[str, Any]:

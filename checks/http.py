@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import time
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from treewalk import Probe, Seconds, Verdict, check, degraded, format_duration, healthy, unhealthy, unknown
 
@@ -40,12 +44,8 @@ async def http(
     began = time.perf_counter()
     body = bytearray()
     try:
-        async with (
-            httpx.AsyncClient(
-                verify=verify_tls, timeout=probe.timeout, follow_redirects=False, trust_env=False
-            ) as client,
-            client.stream(verb, probe.secret(str(where)), headers=sent) as answer,
-        ):
+        asked = _client(verify_tls).stream(verb, probe.secret(str(where)), headers=sent, timeout=probe.timeout)
+        async with asked as answer:
             async for chunk in answer.aiter_bytes():
                 body += chunk
                 if len(body) > _MOST:
@@ -64,6 +64,31 @@ async def http(
     if max_latency is not None and took > max_latency:
         return degraded("slow", observed=format_duration(took), expected=f"< {format_duration(max_latency)}")
     return healthy(f"answered {answer.status_code} in {format_duration(took)}", observed=str(answer.status_code))
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, Any]] = WeakKeyDictionary()
+
+
+def _client(verify: bool) -> Any:
+    """The client of this event loop. It keeps no connection, so there is nothing to close; made once, because
+    reading the authorities takes tens of milliseconds."""
+    import httpx
+
+    clients = _clients.setdefault(asyncio.get_running_loop(), {})
+    if verify not in clients:
+        nothing = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        clients[verify] = httpx.AsyncClient(
+            verify=_tls(verify), follow_redirects=False, trust_env=False, limits=nothing
+        )
+    return clients[verify]
+
+
+def _tls(verify: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _right(actual: int, wanted: str | int | list[int]) -> bool:
