@@ -31,8 +31,8 @@ async def run(
 ) -> Verdict:
     node = Node("n", HERE, fields=fields or {}, logs=LogSpec('{a="b"}') if logs else None)
     source, metrics = logs or TableLogs(), TableMetrics()
-    probe = Probe(node, time.time(), 300.0, 2.0, lambda name: metrics, lambda name: source, baseline=BaselineSpec())
-    return await run_check(CHECKS[method], probe, CheckSpec(method, params, HERE), 2.5)
+    probe = Probe(node, time.time(), 300.0, 20.0, lambda name: metrics, lambda name: source, baseline=BaselineSpec())
+    return await run_check(CHECKS[method], probe, CheckSpec(method, params, HERE), 25.0)
 
 
 @asynccontextmanager
