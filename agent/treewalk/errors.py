@@ -11,6 +11,7 @@
     │   ├── SourceBadAnswer       it answered something that is not an answer (HTML, half a JSON, too large)
     │   ├── CircuitOpen           not asked, because it failed repeatedly a moment ago
     │   └── QueryUnsupported      this source cannot answer this kind of query, by design
+    ├── ActionFailed         (2)  a change was not made, or was made and failed, and it is known which
     ├── StoreError           (2)  the memory on disk cannot be read or written
     └── SandboxError         (2)  the sandbox cannot do what was asked on this machine
 
@@ -82,6 +83,10 @@ class CircuitOpen(SourceError):
 
 class QueryUnsupported(SourceError):
     """This source cannot answer this kind of query, by design; the message names what it cannot do."""
+
+
+class ActionFailed(TreewalkError):
+    """A change to the world that certainly did not come about; the message says why."""
 
 
 class StoreError(TreewalkError):

@@ -8,10 +8,16 @@ Times are Unix seconds, durations seconds.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from treewalk.model.acting import ActionFacts, ActionResult, Autonomy
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.series import LogBatch, Sample, Series
+
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 @runtime_checkable
@@ -76,6 +82,49 @@ class Store(Protocol):
 
     def statistics(self) -> Mapping[str, Mapping[str, Any]]:
         """By known error's id: occurrence_count, first_seen, last_seen (Unix seconds)."""
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What an action may use besides its parameters.
+
+    `resolve` fills in `${NAME}`, `file:PATH` and `connection:NAME`; `timeout` is in seconds; `key` names this very
+    run of this very step, for targets that take an idempotency key.
+    """
+
+    resolve: Callable[[str], str]
+    timeout: float = 30.0
+    key: str = ""
+
+
+class Action(Protocol):
+    """One kind of change to the world. Client libraries are imported where they are used.
+
+    `parameters` (pydantic, extra fields forbidden) is its schema. `idempotent` says that running it twice is the
+    same as once; only such an action may be run again when it is not known whether it ran.
+    """
+
+    kind: ClassVar[str]
+    tier: ClassVar[Autonomy]
+    idempotent: ClassVar[bool]
+    reversible: ClassVar[bool]
+    parameters: ClassVar[type[BaseModel]]
+
+    def facts(self, params: Any) -> ActionFacts:
+        """What it would do with these parameters, told without looking at the world. Pure."""
+
+    async def preview(self, params: Any, hands: Hands) -> str:
+        """What it would do, in one line, found out by reading only. Raises SourceError when it could not run."""
+
+    async def run(self, params: Any, hands: Hands) -> ActionResult:
+        """Do it. Raises ActionFailed when it certainly did nothing or failed, SourceTimeout when nobody knows."""
+
+
+class Durable(Protocol):
+    """Runs the steps of an incident so that a crash neither loses nor repeats what was recorded."""
+
+    async def step(self, name: str, function: Callable[[], Awaitable[Any]]) -> Any:
+        """The recorded result of a step (JSON data), or what the function gives now, recorded."""
 
 
 CheckFunction = Callable[..., Awaitable[Any] | Any]  # (probe, *, parameters) -> Verdict
