@@ -15,7 +15,6 @@ from treewalk.model.acting import ActionFacts, ActionResult, Autonomy
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.series import LogBatch, Sample, Series
 
-
 if TYPE_CHECKING:
     from pydantic import BaseModel
 

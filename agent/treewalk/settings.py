@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from treewalk.model.acting import Autonomy
+from treewalk.model.policy import Scope
 from treewalk.model.quantity import parse_duration
 from treewalk.model.tree import BaselineSpec
 
@@ -39,6 +41,7 @@ class PrometheusSettings(HttpSource):
     """A Prometheus, or what speaks its query API."""
 
     url: SecretText = "http://127.0.0.1:9090"
+    scrape_interval: Duration | None = None  # how often it looks; lets proofs that come too soon be refused at load
 
 
 class LokiSettings(HttpSource):
@@ -97,13 +100,120 @@ class WalkSettings(_Strict):
 
 
 class StoreSettings(_Strict):
-    """Where the memory lives; `path` is relative to the workspace."""
+    """Where the memory lives: a file (`path`, relative to the workspace), or a PostgreSQL that several treewalks
+    share (`url: postgresql://…`)."""
 
     path: str = ".treewalk/memory.db"
+    url: SecretText | None = None
+
+
+class ScopeSettings(_Strict):
+    """What a rule of the policy is about; all that is given has to fit."""
+
+    action: str | None = None
+    node: str | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    def scope(self) -> Scope:
+        return Scope(self.action, self.node, self.tags)
+
+
+class TierSettings(ScopeSettings):
+    """How far treewalk may go by itself within a scope."""
+
+    tier: Autonomy
+    after: Duration | None = None
+
+
+class LimitSettings(_Strict):
+    """How many actions may run within a period."""
+
+    per_node: int = Field(default=3, ge=0)
+    per_kind: int = Field(default=6, ge=0)
+    total: int = Field(default=12, ge=0)
+    period: Duration = 3600.0
+
+
+class RepeatSettings(_Strict):
+    """The same action at the same node again: waits that grow, then a human."""
+
+    within: Duration = 3600.0
+    most: int = Field(default=3, ge=0)
+    first: Duration = 60.0
+    factor: float = Field(default=2.0, ge=1)
+
+
+class CostSettings(_Strict):
+    """What may be spent, in the unit that playbooks count in."""
+
+    per_action: float | None = Field(default=None, ge=0)
+    per_incident: float | None = Field(default=None, ge=0)
+
+
+class BoundSettings(_Strict):
+    """What a known error has to have shown before its fix runs alone."""
+
+    success: float = Field(default=0.0, ge=0, le=1)
+    fires: int = Field(default=0, ge=0)
+
+
+class ReturnSettings(_Strict):
+    """When a symptom that comes back means that the fix did not fix."""
+
+    within: Duration = 3600.0
+    tries: int = Field(default=3, ge=1)
+
+
+class FreezeSettings(_Strict):
+    """A change freeze: a named window, or from one moment to another (ISO 8601, UTC unless it says)."""
+
+    window: str | None = None
+    start: str | None = Field(default=None, alias="from")
+    end: str | None = Field(default=None, alias="to")
+
+
+class MaintenanceSettings(FreezeSettings):
+    """Nodes that are somebody else's while a window is open."""
+
+    nodes: list[str] = Field(default_factory=lambda: ["*"])
+
+
+class ApprovalSettings(_Strict):
+    """Who may approve (names as channels know them; empty: nobody from outside), and for how long it is asked."""
+
+    expires: Duration = 1800.0
+    approvers: list[str] = Field(default_factory=list)
+
+
+class LearningSettings(_Strict):
+    """After how many verified wins a learned pattern is trusted without a human; none: never."""
+
+    trust_after: int | None = Field(default=None, ge=1)
+
+
+class PolicySettings(_Strict):
+    """What treewalk may do by itself; see docs/policy.md. The never tier is code and not in here."""
+
+    tiers: list[TierSettings] = Field(default_factory=list)
+    forbid: list[ScopeSettings] = Field(default_factory=list)
+    ask: list[ScopeSettings] = Field(default_factory=list)
+    freeze: list[FreezeSettings] = Field(default_factory=list)
+    maintenance: list[MaintenanceSettings] = Field(default_factory=list)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    repeats: RepeatSettings = Field(default_factory=RepeatSettings)
+    cost: CostSettings = Field(default_factory=CostSettings)
+    blast_radius: int | None = Field(default=None, ge=0)
+    rehearse: bool = True
+    known: BoundSettings = Field(default_factory=BoundSettings)
+    returns: ReturnSettings = Field(default_factory=ReturnSettings)
+    approval: ApprovalSettings = Field(default_factory=ApprovalSettings)
+    learning: LearningSettings = Field(default_factory=LearningSettings)
+    after: Duration = 300.0
+    read_only: bool = False
 
 
 class Settings(_Strict):
-    """All of treewalk.yaml. `windows` are shared by every tree file; `policy`, `llm`, `notify` and `server`
+    """All of treewalk.yaml. `windows` are shared by every tree file; `llm`, `notify` and `server`
     belong to the parts that act and serve, and are kept as written here."""
 
     sources: Sources = Field(default_factory=Sources)
@@ -111,7 +221,7 @@ class Settings(_Strict):
     windows: dict[str, Any] = Field(default_factory=dict)
     walk: WalkSettings = Field(default_factory=WalkSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
-    policy: dict[str, Any] = Field(default_factory=dict)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
     llm: dict[str, Any] = Field(default_factory=dict)
     notify: dict[str, Any] = Field(default_factory=dict)
     server: dict[str, Any] = Field(default_factory=dict)

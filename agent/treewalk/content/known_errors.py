@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -156,4 +157,17 @@ def _step(item: Item, parent: Fields) -> FixStep | None:
     if action is None:
         fields.problem(item.place, "a step begins with `action: NAME`")
         return None
-    return FixStep(action, {k: fields.plain(v) for k, v in fields.data.items() if k != "action"}, item.place)
+    params = {k: fields.plain(v) for k, v in fields.data.items() if k != "action"}
+    return FixStep(action, _literal_command(params) if action == "docker_exec" else params, item.place)
+
+
+def _literal_command(params: dict[str, Any]) -> dict[str, Any]:
+    """`command: "redis-cli PING"` as an argument list. What a human reviewed word for word is its own shape."""
+    if isinstance(params.get("command"), str) and "argv" not in params:
+        try:
+            params["argv"] = shlex.split(params.pop("command"))
+        except ValueError:
+            return params
+    if isinstance(params.get("argv"), list):
+        params.setdefault("shape", [str(word) for word in params["argv"]])
+    return params

@@ -15,11 +15,13 @@ from treewalk.content.builtin import builtin_folder
 from treewalk.content.quiet import no_collection
 from treewalk.errors import ContentError, UsageError
 from treewalk.model.place import Problem
+from treewalk.model.policy import Policy
 from treewalk.model.tree import Forest
 
 if TYPE_CHECKING:
     from treewalk.content.yaml import Item
     from treewalk.model.known import KnownError
+    from treewalk.model.playbook import Playbook
     from treewalk.sdk import CheckDefinition
     from treewalk.settings import Settings
 
@@ -37,7 +39,8 @@ class Workspace:
     known_errors: tuple[KnownError, ...]
     checks: Mapping[str, CheckDefinition]
     state: Path
-    playbooks: tuple[str, ...] = ()
+    playbooks: Mapping[str, Playbook] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
 
 
 def find_workspace(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
@@ -124,14 +127,17 @@ class _Reading:
         settings = self.settings(root)
         checks = self.checks()
         forest = self.forest(root, settings, checks)
+        known_errors, playbooks = self.known_errors(forest), self.playbooks()
+        self.check_fixes(known_errors, forest, playbooks)
         return Workspace(
             root=self.root,
             settings=settings,
             forest=forest,
-            known_errors=self.known_errors(forest),
+            known_errors=known_errors,
             checks=checks,
             state=_state_folder(self.root, settings),
-            playbooks=self.playbooks(),
+            playbooks=playbooks,
+            policy=self.policy(root, settings, forest),
         )
 
     def settings_file(self) -> Item | None:
@@ -187,20 +193,47 @@ class _Reading:
             check_nodes(mine, forest, self.problems)
         return tuple(draft.errors.values())
 
-    def playbooks(self) -> tuple[str, ...]:
-        from treewalk.content.playbooks import check_playbook
+    def playbooks(self) -> dict[str, Playbook]:
+        from treewalk.content.playbooks import read_playbook
 
-        own = self.files("playbooks", "*.y*ml", own=True)
-        found: dict[str, str] = {}
-        for item in self.documents(own):
-            name = check_playbook(item, self.problems) if item.value is not None else None
-            if name is None:
+        shipped = [(f"builtin/playbooks/{p.name}", p) for p in sorted(builtin_folder("playbooks").rglob("*.y*ml"))]
+        found: dict[str, Playbook] = {}
+        for item in self.documents(shipped):
+            playbook = read_playbook(item, self.problems)
+            if playbook is not None:
+                found[playbook.name] = playbook
+        if self.root is not None and not _same(self.root / "playbooks", builtin_folder("playbooks")):
+            found |= self._own_playbooks()
+        return found
+
+    def _own_playbooks(self) -> dict[str, Playbook]:
+        """A workspace's own; one of the same name as a built-in takes its place."""
+        from treewalk.content.playbooks import read_playbook
+
+        found: dict[str, Playbook] = {}
+        for item in self.documents(self.files("playbooks", "*.y*ml", own=True)):
+            playbook = read_playbook(item, self.problems) if item.value is not None else None
+            if playbook is None:
                 continue
-            if name in found:
-                message = f"the playbook {name!r} is there twice; first in {found[name]}"
+            if playbook.name in found:
+                message = f"the playbook {playbook.name!r} is there twice; first in {found[playbook.name].place.file}"
                 self.problems.append(Problem(item.place, message))
-            found.setdefault(name, item.file)
-        return tuple(found)
+            found.setdefault(playbook.name, playbook)
+        return found
+
+    def check_fixes(
+        self, known_errors: Iterable[KnownError], forest: Forest, playbooks: Mapping[str, Playbook]
+    ) -> None:
+        from treewalk.content.fixes import check_fixes
+
+        if not self.unreadable & {"playbooks"}:
+            check_fixes(known_errors, forest, playbooks, self.problems)
+
+    def policy(self, root: Item | None, settings: Settings, forest: Forest) -> Policy:
+        from treewalk.content.policy import read_policy
+        from treewalk.content.windows import BUILT_IN
+
+        return read_policy(settings.policy, {**BUILT_IN, **forest.windows}, root, self.problems)
 
 
 def _cached(bind: Any) -> Any:

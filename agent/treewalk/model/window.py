@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from zoneinfo import ZoneInfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -60,3 +60,20 @@ def _day(text: str) -> int:
     if short not in DAYS:
         raise ValueError(f"{text!r} is not a weekday; use {', '.join(DAYS)} or a range such as mon-fri")
     return DAYS.index(short)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One stretch of time, such as a change freeze over the holidays; Unix seconds, the end not included."""
+
+    name: str
+    start: float
+    end: float
+
+    def contains(self, at: float) -> bool:
+        """Whether a Unix time lies in it."""
+        return self.start <= at < self.end
+
+    def __str__(self) -> str:
+        first, last = (datetime.fromtimestamp(t, UTC) for t in (self.start, self.end))
+        return f"{first:%Y-%m-%d %H:%M}Z to {last:%Y-%m-%d %H:%M}Z"

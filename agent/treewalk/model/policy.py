@@ -1,0 +1,163 @@
+"""What a workspace allows: rules as data, read from `policy:` in treewalk.yaml. Pure.
+
+A workspace may forbid more than the never tier does, and never less: that tier is in `model.acting`, as code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from treewalk.model.acting import Autonomy
+from treewalk.model.window import Span, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a rule is about: an action's kind (or glob), a node (name, glob or `type:X`), tags of the SLA. All given
+    have to fit; nothing given fits everything."""
+
+    action: str | None = None
+    node: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def fits(self, kind: str, node: str, node_type: str, tags: Mapping[str, str]) -> bool:
+        """Whether a step of this kind at this node is meant."""
+        if self.action is not None and not fnmatchcase(kind, self.action):
+            return False
+        if self.node is not None and not _node_fits(self.node, node, node_type):
+            return False
+        return all(tags.get(key) == value for key, value in self.tags.items())
+
+    @property
+    def specificity(self) -> tuple[int, int, int]:
+        """More is more specific: the node counts before the action, exact before glob."""
+        return (_exactness(self.node), _exactness(self.action), len(self.tags))
+
+    def __str__(self) -> str:
+        parts = [self.action or "any action"]
+        if self.node:
+            parts.append(f"at {self.node}")
+        if self.tags:
+            parts.append("of SLAs with " + ", ".join(f"{k}={v}" for k, v in sorted(self.tags.items())))
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class TierRule:
+    """How far treewalk may go by itself within a scope; `after` (seconds) belongs to the tier of that name."""
+
+    scope: Scope
+    tier: Autonomy
+    after: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Nodes (names, globs, `type:X`) that are somebody else's while a window is open."""
+
+    window: Window | Span
+    nodes: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many actions may run within `period` seconds."""
+
+    per_node: int = 3
+    per_kind: int = 6
+    total: int = 12
+    period: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """The same action at the same node again: it waits `first` seconds, then `factor` times as long each time;
+    after `most` within `within` seconds a human is asked."""
+
+    within: float = 3600.0
+    most: int = 3
+    first: float = 60.0
+    factor: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What may be spent, in the unit that playbooks count in. None: no bound."""
+
+    per_action: float | None = None
+    per_incident: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a known error has to have shown before its fix runs alone: at least `fires` tries, and this lower bound
+    (Wilson, 95 %) of its success rate. A bound of 0 asks for nothing."""
+
+    success: float = 0.0
+    fires: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Returns:
+    """A symptom that comes back within `within` seconds means that the fix did not fix; after `tries` such failures
+    the known error is suspended."""
+
+    within: float = 3600.0
+    tries: int = 3
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All rules. Spans in seconds. The default is careful: see docs/policy.md."""
+
+    tiers: tuple[TierRule, ...] = ()
+    forbid: tuple[Scope, ...] = ()
+    ask: tuple[Scope, ...] = ()
+    freeze: tuple[Window | Span, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    repeats: Repeats = field(default_factory=Repeats)
+    costs: Costs = field(default_factory=Costs)
+    blast_radius: int | None = None
+    rehearse: bool = True
+    known: Bound = field(default_factory=Bound)
+    returns: Returns = field(default_factory=Returns)
+    trust_after: int | None = None  # wins after which a learned pattern is trusted without a human; None: never
+    approval_expires: float = 1800.0
+    approvers: tuple[str, ...] = ()
+    after: float = 300.0
+    read_only: bool = False
+
+    def tier_of(self, kind: str, default: Autonomy, node: str, node_type: str, tags: Mapping[str, str]) -> TierRule:
+        """The tier of a step: `never` wherever any rule says so, else the most specific rule, else the action's own.
+
+        Among equally specific rules the strictest holds.
+        """
+        fitting = [rule for rule in self.tiers if rule.scope.fits(kind, node, node_type, tags)]
+        if not fitting:
+            return TierRule(Scope(action=kind), default, self.after)
+        forbidden = [rule for rule in fitting if rule.tier is Autonomy.NEVER]
+        if forbidden:
+            return forbidden[0]
+        return max(fitting, key=lambda rule: (rule.scope.specificity, rule.tier.strictness, rule.after))
+
+
+def _node_fits(wanted: str, node: str, node_type: str) -> bool:
+    if wanted.startswith("type:"):
+        return fnmatchcase(node_type, wanted.removeprefix("type:"))
+    return fnmatchcase(node, wanted)
+
+
+def node_fits(wanted: str, node: str, node_type: str) -> bool:
+    """Whether a node is meant by a name, a glob or `type:X`."""
+    return _node_fits(wanted, node, node_type)
+
+
+def _exactness(text: str | None) -> int:
+    if text is None:
+        return 0
+    if any(c in text for c in "*?["):
+        return 1
+    return 2 if text.startswith("type:") else 3

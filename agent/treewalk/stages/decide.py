@@ -1,0 +1,252 @@
+"""Whether a step may run: one pure function over data. The strictest of all rules decides, and each is told.
+
+An approval answers what would be asked, and nothing else: it lifts no refusal and shortens no wait.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from treewalk.model.acting import (
+    NEVER_CLASSES,
+    RULINGS,
+    ActionFacts,
+    Autonomy,
+    Context,
+    Decision,
+    Line,
+    PastAction,
+    PlannedStep,
+    Record,
+)
+from treewalk.model.policy import Policy, TierRule, node_fits
+from treewalk.model.quantity import format_duration
+
+_Z = 1.959964  # the 97.5th percentile of the normal distribution, for a two-sided 95 % interval
+
+
+def decide(step: PlannedStep, context: Context, policy: Policy) -> Decision:
+    """Whether this step may run now. Pure: same step, context and policy, same decision.
+
+    A step that changes nothing (wait, verify) is stopped by the kill switch only.
+    """
+    if step.facts is None:
+        line: Line = _kill_switch(context) or Line("flow", "proceed", "it changes nothing")
+        return Decision(line.ruling, line.rule, line.because, tier=Autonomy.FULL, lines=(line,))
+    rule = policy.tier_of(step.kind, step.facts.tier, context.node, context.node_type, context.tags)
+    said = (look(step, step.facts, context, policy, rule) for look in _RULES)
+    lines = [_answered(line, context) for line in said if line is not None]
+    worst = max(lines, key=lambda one: RULINGS.index(one.ruling))  # the first of equals
+    seconds = max((one.seconds for one in lines if one.ruling == "wait"), default=0.0)
+    return Decision(
+        worst.ruling, worst.rule, worst.because, seconds if worst.ruling == "wait" else 0.0, rule.tier, tuple(lines)
+    )
+
+
+def success_bound(record: Record) -> float:
+    """The lower bound of a success rate, Wilson's score interval at 95 %; 0 without a try.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    n = record.fires
+    if n <= 0:
+        return 0.0
+    p = record.wins / n
+    centre = p + _Z * _Z / (2 * n)
+    spread = _Z * math.sqrt(p * (1 - p) / n + _Z * _Z / (4 * n * n))
+    return max(0.0, (centre - spread) / (1 + _Z * _Z / n))
+
+
+def backoff(times: int, first: float, factor: float) -> float:
+    """Seconds to wait before doing something again that was done `times` times; at most a day."""
+    if times <= 0:
+        return 0.0
+    return float(min(86400.0, first * factor ** min(times - 1, 64)))
+
+
+def _answered(line: Line, context: Context) -> Line:
+    """A question that a named human has answered for this very plan is settled."""
+    approval = context.approval
+    if line.ruling != "ask" or approval is None:
+        return line
+    valid = (
+        approval.granted
+        and bool(approval.who)
+        and bool(context.digest)
+        and approval.digest == context.digest
+        and approval.at <= context.now < approval.expires
+    )
+    return Line(line.rule, "proceed", f"{line.because}; {approval.who} approved this plan") if valid else line
+
+
+def _kill_switch(context: Context) -> Line | None:
+    if context.killed is None:
+        return None
+    return Line("kill switch", "refuse", f"the kill switch is on: {context.killed}")
+
+
+_Rule = Callable[[PlannedStep, ActionFacts, Context, Policy, TierRule], Line | None]
+
+
+def _killed(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    return _kill_switch(context)
+
+
+def _read_only(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    if context.read_only or policy.read_only:
+        return Line("read only", "refuse", "treewalk is set to look and not to touch")
+    return None
+
+
+def _never(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    found = sorted(facts.classes & NEVER_CLASSES)
+    if found:
+        return Line("never tier", "refuse", f"it {' and '.join(found)}; no setting and no approval allows that")
+    if rule.tier is Autonomy.NEVER or facts.tier is Autonomy.NEVER:
+        return Line("never tier", "refuse", f"never: {rule.scope}")
+    return None
+
+
+def _forbidden(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    for scope in policy.forbid:
+        if scope.fits(step.kind, context.node, context.node_type, context.tags):
+            return Line("forbid", "refuse", f"treewalk.yaml forbids {scope}")
+    return None
+
+
+def _frozen(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    for window in policy.freeze:
+        if window.contains(context.now):
+            return Line("change freeze", "refuse", f"changes are frozen in {window.name} ({window})")
+    return None
+
+
+def _maintained(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    for one in policy.maintenance:
+        if one.window.contains(context.now) and any(
+            node_fits(wanted, context.node, context.node_type) for wanted in one.nodes
+        ):
+            return Line("maintenance", "refuse", f"{context.node} is under maintenance in {one.window.name}")
+    return None
+
+
+def _rehearsed(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    if policy.rehearse and not context.rehearsed:
+        return Line("rehearsal", "refuse", "its rehearsal did not succeed, and policy wants one")
+    return None
+
+
+def _tier(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    name, where = f"tier {rule.tier.value}", f"{rule.scope}"
+    if rule.tier is Autonomy.FULL:
+        return Line(name, "proceed", f"{where} may run")
+    if rule.tier is Autonomy.AFTER:
+        return _after(name, context, rule.after)
+    if rule.tier is Autonomy.KNOWN:
+        if context.basis == "known" and context.record is not None and context.record.trust == "trusted":
+            return Line(name, "proceed", "it is the fix of a trusted known error")
+        return Line(name, "ask", f"{where} runs alone only as the fix of a trusted known error")
+    return Line(name, "ask", f"{where} needs a human's approval")
+
+
+def _after(name: str, context: Context, after: float) -> Line:
+    if context.unhealthy_for is None:
+        return Line(name, "ask", f"it is not known for how long {context.node} has been unhealthy")
+    left = after - context.unhealthy_for
+    if left > 0:
+        told = f"{context.node} has been unhealthy for {format_duration(context.unhealthy_for)}"
+        return Line(name, "wait", f"{told}, and it waits for {format_duration(after)}", left)
+    return Line(name, "proceed", f"{context.node} has been unhealthy for {format_duration(context.unhealthy_for)}")
+
+
+def _evidence(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    if context.evidence == "unknown":
+        return Line("evidence", "ask", "the node or the SLA could not be looked at")
+    return None
+
+
+def _trust(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    if context.basis != "known":
+        return None
+    if context.record is None:
+        return Line("trust", "ask", "how the known error has done is not known")
+    if context.record.trust != "trusted":
+        return Line("trust", "ask", f"the known error is {context.record.trust}")
+    return None
+
+
+def _earned(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    record = context.record
+    if context.basis != "known" or record is None:
+        return None
+    if record.failures >= policy.returns.tries:
+        return Line("failures", "ask", f"its fix has failed {record.failures} times running")
+    if record.fires < policy.known.fires:
+        return Line("record", "ask", f"it was tried {record.fires} times, and policy wants {policy.known.fires}")
+    bound = success_bound(record)
+    if bound < policy.known.success:
+        told = f"{record.wins} wins in {record.fires} tries: at least {bound:.0%}"
+        return Line("record", "ask", f"{told}, and policy wants {policy.known.success:.0%}")
+    return None
+
+
+def _rates(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    limits = policy.limits
+    recent = [p for p in context.past if context.now - p.at < limits.period]
+    counts = (
+        (f"at {context.node}", sum(p.node == context.node for p in recent), limits.per_node),
+        (f"of {step.kind}", sum(p.kind == step.kind for p in recent), limits.per_kind),
+        ("in all", len(recent), limits.total),
+    )
+    for what, count, limit in counts:
+        if count >= limit:
+            span = format_duration(limits.period)
+            return Line("rate", "ask", f"{count} actions {what} in the last {span}, and {limit} are allowed")
+    return None
+
+
+def _same(step: PlannedStep, context: Context, policy: Policy) -> list[PastAction]:
+    within = policy.repeats.within
+    return [p for p in context.past if p.kind == step.kind and p.node == context.node and context.now - p.at < within]
+
+
+def _repeats(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    repeats, same = policy.repeats, _same(step, context, policy)
+    if not same:
+        return None
+    if len(same) >= repeats.most:
+        return Line("repeats", "ask", f"{step.kind} ran {len(same)} times at {context.node} already")
+    due = max(p.at for p in same) + backoff(len(same), repeats.first, repeats.factor)
+    if context.now < due:
+        return Line("repeats", "wait", f"{step.kind} ran at {context.node} a moment ago", due - context.now)
+    return None
+
+
+def _cost(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    costs = policy.costs
+    if costs.per_action is not None and facts.cost > costs.per_action:
+        return Line("cost", "ask", f"it costs {facts.cost:g}, and {costs.per_action:g} is allowed")
+    if costs.per_incident is not None and context.spent + facts.cost > costs.per_incident:
+        total = context.spent + facts.cost
+        return Line("cost", "ask", f"the incident would have cost {total:g}, and {costs.per_incident:g} is allowed")
+    return None
+
+
+def _blast(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    if policy.blast_radius is not None and context.blast > policy.blast_radius:
+        return Line("blast radius", "ask", f"{context.blast} SLAs stand above {context.node}")
+    return None
+
+
+def _asked(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    for scope in policy.ask:
+        if scope.fits(step.kind, context.node, context.node_type, context.tags):
+            return Line("ask", "ask", f"treewalk.yaml wants a human for {scope}")
+    return None
+
+
+_RULES: tuple[_Rule, ...] = (
+    _killed, _never, _forbidden, _read_only, _frozen, _maintained, _rehearsed,
+    _tier, _evidence, _trust, _earned, _asked, _blast, _rates, _cost, _repeats,
+)  # fmt: skip

@@ -1,0 +1,205 @@
+"""Incidents while they live: states, timeline, claims on nodes, approvals, the kill switch, and who works on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from treewalk.errors import UsageError
+from treewalk.model.acting import Approval, Plan, canonical, plan_to_json
+from treewalk.model.diagnosis import Diagnosis
+from treewalk.model.redact import redact
+from treewalk.store.audit import append
+from treewalk.store.database import Database, Writer
+from treewalk.store.memory import write_diagnosis
+
+State = Literal["open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying", "closed", "diagnosed"]
+LIVE = ("open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying")
+Answered = Literal["recorded", "already", "expired", "not asked"]
+
+
+class Casebook:
+    """The life of incidents. Every method raises StoreError; times are Unix seconds."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def open(self, sla: str, cause: str, at: float) -> int:
+        """A new incident of an SLA; `cause` says what opened it."""
+        with self.database.writing() as db:
+            number = db.query(
+                "INSERT INTO incidents (opened, sla, status, document, words, state, cause, updated)"
+                " VALUES (?, ?, 'unknown', '', ?, 'open', ?, ?) RETURNING number",
+                [at, sla, sla, redact(cause)[:2000], at],
+            )[0]["number"]
+            _note(db, int(number), at, "open", f"opened: {cause}", {})
+            append(db, at, "open", "treewalk", {"sla": sla, "cause": cause}, int(number))
+        return int(number)
+
+    def enter(self, number: int, state: State, text: str, at: float, data: Mapping[str, Any] | None = None) -> bool:
+        """Move an incident to a state with a line in its timeline; False when it is closed already."""
+        with self.database.writing() as db:
+            changed = db.execute(
+                "UPDATE incidents SET state = ?, updated = ? WHERE number = ? AND state != 'closed'",
+                [state, at, number],
+            )
+            if changed:
+                _note(db, number, at, state, text, data or {})
+        return bool(changed)
+
+    def note(self, number: int, kind: str, text: str, at: float, data: Mapping[str, Any] | None = None) -> None:
+        """A line in an incident's timeline."""
+        with self.database.writing() as db:
+            _note(db, number, at, kind, text, data or {})
+
+    def diagnosed(self, number: int, diagnosis: Diagnosis, document: Mapping[str, Any], text: str, at: float) -> None:
+        """Keep what was found."""
+        with self.database.writing() as db:
+            write_diagnosis(db, number, diagnosis, document)
+            db.execute("UPDATE incidents SET updated = ? WHERE number = ?", [at, number])
+            _note(db, number, at, "diagnosed", text, {})
+
+    def planned(self, number: int, plan: Plan, at: float) -> None:
+        """Keep the plan, which an approval is bound to by its digest."""
+        text = redact(json.dumps(plan_to_json(plan)))
+        with self.database.writing() as db:
+            db.execute(
+                "UPDATE incidents SET plan = ?, digest = ?, state = 'planned', updated = ? WHERE number = ?",
+                [text, plan.digest, at, number],
+            )
+            _note(db, number, at, "planned", f"plan: {plan.title} at {plan.node}", {"digest": plan.digest})
+            append(db, at, "plan", "treewalk", {"digest": plan.digest, "title": plan.title, "node": plan.node}, number)
+
+    def close(self, number: int, ending: str, why: str, at: float, outcome: Mapping[str, Any]) -> bool:
+        """Close an incident and give its nodes free; False when it was closed before."""
+        with self.database.writing() as db:
+            changed = db.execute(
+                "UPDATE incidents SET state = 'closed', ending = ?, why = ?, closed = ?, updated = ?, outcome = ?"
+                " WHERE number = ? AND state != 'closed'",
+                [ending, redact(why)[:4000], at, at, redact(json.dumps(dict(outcome), allow_nan=False)), number],
+            )
+            db.execute("DELETE FROM claims WHERE incident = ?", [number])
+            if changed:
+                _note(db, number, at, "closed", f"{ending}: {why}", {})
+                append(db, at, "close", "treewalk", {"ending": ending, "why": why}, number)
+        return bool(changed)
+
+    def life(self, number: int) -> Mapping[str, Any]:
+        """An incident's row without its documents. Raises UsageError when there is none."""
+        found = self.database.query(
+            "SELECT number, opened, sla, status, root_node, known_error, state, ending, why, cause, closed, digest"
+            " FROM incidents WHERE number = ?",
+            [number],
+        )
+        if not found:
+            raise UsageError(f"no incident number {number}; `treewalk incidents list` shows them")
+        return found[0]
+
+    def living(self, sla: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Incidents that are not closed, oldest first."""
+        marks = ", ".join("?" for _ in LIVE)
+        also = " AND sla = ?" if sla is not None else ""
+        return self.database.query(
+            f"SELECT number, sla, state, root_node, opened FROM incidents WHERE state IN ({marks}){also} ORDER BY number",  # noqa: S608
+            [*LIVE, *([sla] if sla is not None else [])],
+        )
+
+    def timeline(self, number: int) -> Sequence[Mapping[str, Any]]:
+        """What happened, in order: at, kind, text, data."""
+        rows = self.database.query("SELECT at, kind, text, data FROM timeline WHERE incident = ? ORDER BY id", [number])
+        return [{**row, "data": json.loads(row["data"])} for row in rows]
+
+    def claim(self, number: int, nodes: Sequence[str], at: float) -> int | None:
+        """Take nodes for an incident, all or none; None, or the other living incident that has one of them."""
+        with self.database.writing() as db:
+            db.execute("DELETE FROM claims WHERE incident IN (SELECT number FROM incidents WHERE state = 'closed')")
+            for node in nodes:
+                held = db.query("SELECT incident FROM claims WHERE node = ? AND incident != ?", [node, number])
+                if held:
+                    return int(held[0]["incident"])
+            for node in nodes:
+                db.execute(
+                    "INSERT INTO claims (node, incident, since) VALUES (?, ?, ?) ON CONFLICT (node) DO NOTHING",
+                    [node, number, at],
+                )
+        return None
+
+    def ask(self, number: int, digest: str, question: str, at: float, expires: float) -> float:
+        """Put a plan to a human; when the question expires (the first asking counts)."""
+        with self.database.writing() as db:
+            written = db.execute(
+                "INSERT INTO approvals (incident, digest, asked, expires, question) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (incident, digest) DO NOTHING",
+                [number, digest, at, expires, redact(question)[:4000]],
+            )
+            if written:
+                append(db, at, "ask", "treewalk", {"digest": digest, "question": question, "expires": expires}, number)
+            row = db.query("SELECT expires FROM approvals WHERE incident = ? AND digest = ?", [number, digest])[0]
+        return float(row["expires"])
+
+    def answer(self, number: int, digest: str, who: str, granted: bool, via: str, at: float) -> Answered:
+        """A human's answer to a question. The first counts; one to another plan, or too late, does not."""
+        with self.database.writing() as db:
+            changed = db.execute(
+                "UPDATE approvals SET granted = ?, who = ?, via = ?, decided = ?"
+                " WHERE incident = ? AND digest = ? AND granted IS NULL AND expires > ?",
+                [int(granted), who[:200], via, at, number, digest, at],
+            )
+            found = db.query("SELECT granted FROM approvals WHERE incident = ? AND digest = ?", [number, digest])
+            result: Answered = "recorded"
+            if not changed:
+                result = "not asked" if not found else "already" if found[0]["granted"] is not None else "expired"
+            said = {"digest": digest, "granted": granted, "via": via, "result": result}
+            append(db, at, "answer", who, said, number)
+            if changed:
+                _note(db, number, at, "answer", f"{who} {'approved' if granted else 'denied'} it ({via})", {})
+        return result
+
+    def approval(self, number: int, digest: str) -> Approval | None:
+        """The answer that was given to a plan, if any."""
+        rows = self.database.query("SELECT * FROM approvals WHERE incident = ? AND digest = ?", [number, digest])
+        if not rows or rows[0]["granted"] is None:
+            return None
+        row = rows[0]
+        return Approval(digest, row["who"], bool(row["granted"]), row["decided"], row["expires"], row["via"])
+
+    def questions(self, at: float) -> Sequence[Mapping[str, Any]]:
+        """Questions of living incidents that nobody has answered and that have not expired."""
+        return self.database.query(
+            "SELECT a.incident, a.digest, a.asked, a.expires, a.question, i.sla, i.root_node FROM approvals a"
+            " JOIN incidents i ON i.number = a.incident"
+            " WHERE a.granted IS NULL AND a.expires > ? AND i.state = 'asking' ORDER BY a.asked",
+            [at],
+        )
+
+    def switch_on(self, name: str, who: str, why: str, at: float) -> None:
+        """Throw a switch (`kill`, `read_only`)."""
+        with self.database.writing() as db:
+            db.execute(
+                "INSERT INTO switches (name, since, who, why) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+                [name, at, who, redact(why)[:500]],
+            )
+            append(db, at, f"{name} on", who, {"why": why})
+
+    def switch_off(self, name: str, who: str, at: float) -> bool:
+        """Take a switch back; whether it was on."""
+        with self.database.writing() as db:
+            changed = db.execute("DELETE FROM switches WHERE name = ?", [name])
+            append(db, at, f"{name} off", who, {"was_on": bool(changed)})
+        return bool(changed)
+
+    def switch(self, name: str) -> str | None:
+        """Why a switch is on, or None."""
+        found = self.database.query("SELECT who, why FROM switches WHERE name = ?", [name])
+        return f"{found[0]['who']}: {found[0]['why']}" if found else None
+
+
+def _note(db: Writer, number: int, at: float, kind: str, text: str, data: Mapping[str, Any]) -> None:
+    said, kept = redact(text)[:4000].replace("\0", " "), redact(canonical(dict(data)))
+    last = db.query("SELECT kind, text, data FROM timeline WHERE incident = ? ORDER BY id DESC LIMIT 1", [number])
+    if last and (last[0]["kind"], last[0]["text"], last[0]["data"]) == (kind, said, kept):
+        return  # the same step again after a crash
+    db.execute(
+        "INSERT INTO timeline (incident, at, kind, text, data) VALUES (?, ?, ?, ?, ?)", [number, at, kind, said, kept]
+    )

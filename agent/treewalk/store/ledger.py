@@ -1,0 +1,92 @@
+"""The ledger: an intent before each action, its outcome after, both on disk before anything else happens.
+
+It is what makes an action run at most once: the intent's key can be written once only, whoever tries. An intent
+without an outcome means that nobody knows whether it ran.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from treewalk.model.acting import PastAction, PlannedStep, canonical
+from treewalk.model.redact import redact
+from treewalk.store.audit import append
+from treewalk.store.database import Database
+
+Outcome = Literal["done", "failed", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run of one step. `fresh` says that this very call wrote the intent; `outcome` is None while it runs, or
+    when a crash left it so."""
+
+    key: str
+    fresh: bool
+    worker: str
+    outcome: Outcome | None
+    summary: str
+    data: Mapping[str, Any]
+
+
+class Ledger:
+    """The ledger table. Every method raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def intend(self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float) -> Entry:
+        """Write the intent to run a step, or find the one that is there already."""
+        facts = step.facts
+        with self.database.writing() as db:
+            written = db.execute(
+                "INSERT INTO ledger (key, incident, action, node, params, digest, idempotent, cost, worker, intent_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+                [
+                    key,
+                    incident,
+                    step.kind,
+                    step.node,
+                    redact(canonical(dict(step.params))),
+                    digest,
+                    int(bool(facts and facts.idempotent)),
+                    facts.cost if facts else 0.0,
+                    worker,
+                    at,
+                ],
+            )
+            if written:
+                data = {"key": key, "action": step.kind, "node": step.node, "plan": digest}
+                append(db, at, "intent", worker, data, incident)
+                return Entry(key, True, worker, None, "", {})
+            row = db.query("SELECT * FROM ledger WHERE key = ?", [key])[0]
+        return _entry(row)
+
+    def settle(self, key: str, outcome: Outcome, summary: str, data: Mapping[str, Any], worker: str, at: float) -> None:
+        """Write what came of it. What was settled once stays so."""
+        with self.database.writing() as db:
+            changed = db.execute(
+                "UPDATE ledger SET outcome = ?, outcome_at = ?, summary = ?, data = ? WHERE key = ? AND outcome IS NULL",
+                [outcome, at, redact(summary)[:2000], redact(canonical(dict(data)))[:100_000], key],
+            )
+            if changed:
+                incident = db.query("SELECT incident FROM ledger WHERE key = ?", [key])[0]["incident"]
+                said = {"key": key, "outcome": outcome, "summary": summary[:2000]}
+                append(db, at, "outcome", worker, said, incident)
+
+    def of(self, incident: int) -> Sequence[Mapping[str, Any]]:
+        """The runs of one incident, in order."""
+        return self.database.query("SELECT * FROM ledger WHERE incident = ? ORDER BY intent_at, key", [incident])
+
+    def past(self, since: float) -> Sequence[PastAction]:
+        """Every action that ran, or may have, since a time (Unix seconds)."""
+        rows = self.database.query("SELECT action, node, intent_at, cost FROM ledger WHERE intent_at >= ?", [since])
+        return [PastAction(r["action"], r["node"], r["intent_at"], r["cost"]) for r in rows]
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    data = json.loads(row["data"]) if row["data"] and row["data"].startswith("{") else {}
+    return Entry(row["key"], False, row["worker"], row["outcome"], row["summary"] or "", data)
