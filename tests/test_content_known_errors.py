@@ -26,7 +26,7 @@ def test_the_shipped_ones_hold_what_was_learned_in_production() -> None:
     assert first.signature.metric_condition.promql == "redis_connected_clients > 280"
     assert first.fix
     assert [s.action for s in first.fix.steps] == ["docker_exec", "verify"]
-    assert first.fix.steps[0].params["command"] == "redis-cli CLIENT KILL AGE 300"
+    assert first.fix.steps[0].params["argv"] == ["redis-cli", "CLIENT", "KILL", "AGE", "300"]
     assert (first.root_node, first.severity, first.occurrence_count) == ("redis_instance", "high", 7)
     assert first.resolution_time_avg == 45.0
     assert second.fix
@@ -61,11 +61,11 @@ def test_patterns_that_could_hang_are_refused_with_the_reason(tmp_path: Path, pa
 
 
 def test_a_fix_may_be_a_playbook_with_its_parameters(tmp_path: Path) -> None:
-    block = "fix: {playbook: restart, with: {process: writer}}"
+    block = "fix: {playbook: restart-process, with: {process: writer}}"
     text = f"errors:\n  - id: mine\n    signature: {{log_pattern: x}}\n    {block}\n"
     fix = known(tmp_path, text)["mine"].fix
     assert fix
-    assert (fix.playbook, fix.arguments, fix.type) == ("restart", {"process": "writer"}, "automated")
+    assert (fix.playbook, fix.arguments, fix.type) == ("restart-process", {"process": "writer"}, "automated")
 
 
 def test_a_repeated_id_names_both_places(tmp_path: Path) -> None:

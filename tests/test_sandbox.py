@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,3 +78,78 @@ def test_the_command_line_tells_the_same_in_json(sandbox: Sandbox) -> None:
     assert "entity_data_freshness" in listed.stdout
     healthy = subprocess.run([*command, "doctor"], capture_output=True, text=True, check=True)
     assert healthy.stdout.count("ok  ") == 2
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "treewalk", "sandbox", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def of_the_sandbox(folder: Path) -> list[int]:
+    """The ids of every process that belongs to a sandbox's folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "environ").read_bytes().split(b"\0") + (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if {f"SANDBOX_DIR={folder}".encode(), f"{folder}/supervisord.conf".encode()} & set(words):
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("verb", [("up",), ("down",), ("break", "feed_down"), ("mend",)])
+@pytest.mark.parametrize("state", ['{"serial": 1}', '{"ports": {"web": 80}}', "[]", "rubbish"])
+def test_a_folder_with_another_programs_state_file_is_left_alone(
+    tmp_path: Path, verb: tuple[str, ...], state: str
+) -> None:
+    (tmp_path / "state.json").write_text(state)
+    (tmp_path / "mine.txt").write_text("keep")
+    run(*verb, "--dir", str(tmp_path))
+    assert (tmp_path / "state.json").read_text() == state
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.txt", "state.json"]
+
+
+@pytest.mark.parametrize("verb", [("break", "feed_down"), ("mend",)])
+def test_what_needs_a_sandbox_says_that_there_is_none(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    done = run(*verb, "--dir", str(tmp_path / "none"))
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert "treewalk sandbox up" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", ["with space", "%s", "x" * 100], ids=["space", "percent", "long"])
+def test_a_folder_that_supervisord_cannot_take_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    done = run("up", "--dir", str(tmp_path / name))
+    assert done.returncode == 2
+    assert "--dir" in done.stderr
+    assert "PATH" not in done.stderr
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "p"
+    command = [sys.executable, "-m", "treewalk", "sandbox", "demo", "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stderr is not None
+        for line in demo.stderr:
+            if "waiting for" in line:
+                break
+        demo.send_signal(number)
+        demo.stderr.read()
+    assert demo.returncode == 130
+    assert of_the_sandbox(folder) == []
+    assert not folder.exists()
+
+
+def test_a_killed_supervisord_is_said_and_cleaned_up(sandbox: Sandbox) -> None:
+    """Last of all: the platform does not survive it."""
+    os.kill(int((sandbox.folder / "supervisord.pid").read_text()), signal.SIGKILL)
+    for verb in (("break", "feed_down"), ("mend",)):
+        done = run(*verb, "--dir", str(sandbox.folder))
+        assert (done.returncode, "sandbox down" in done.stderr) == (2, True)
+    assert len(of_the_sandbox(sandbox.folder)) > 5
+    assert run("down", "--dir", str(sandbox.folder)).returncode == 0
+    assert of_the_sandbox(sandbox.folder) == []
+    assert not sandbox.folder.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +62,7 @@ def status(dir: DirOption = None, format: FormatOption = PlainFormat.TEXT) -> No
     """Every process and every SLA."""
     sandbox = _sandbox(dir)
     if not sandbox.running():
-        put_json({"running": False}) if format is PlainFormat.JSON else put("the sandbox is down")
+        put_json({"running": False}) if format is PlainFormat.JSON else put(sandbox.absence())
         return
     processes, measured = sandbox.processes(), sandbox.measured()
     if format is PlainFormat.JSON:
@@ -104,5 +105,11 @@ def demo(
     from treewalk.sandbox.demo import demonstrate
 
     stay = keep or os.environ.get("KEEP") == "1"
-    folder = dir or Path(tempfile.mkdtemp(prefix="treewalk-demo-"))
-    return demonstrate(folder, put, note, watched_plainly(context.obj), keep=stay)
+    if dir:
+        return demonstrate(dir, put, note, watched_plainly(context.obj), keep=stay)
+    folder = Path(tempfile.mkdtemp(prefix="treewalk-demo-"))
+    try:
+        return demonstrate(folder, put, note, watched_plainly(context.obj), keep=stay)
+    finally:
+        with suppress(OSError):  # it stays when it was kept, and is gone when it was taken down
+            folder.rmdir()

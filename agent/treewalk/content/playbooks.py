@@ -37,12 +37,11 @@ def read_playbook(root: Item, problems: list[Problem]) -> Playbook | None:
     name = fields.text("name")
     if name is None:
         fields.problem(root.place, "a playbook needs a name")
-        return None
-    fields.what = f"playbook {name}"
+    fields.what = f"playbook {name}" if name else "a playbook"
     parameters = _parameters(fields)
     steps = tuple(s for s in (_step(i, problems) for i in fields.items("steps")) if s is not None)
     if not steps:
-        fields.problem(root.key_place("steps"), f"playbook {name} needs steps")
+        fields.problem(root.key_place("steps"), f"{fields.what} needs steps")
     undo = tuple(s for s in (_step(i, problems) for i in fields.items("undo")) if s is not None)
     verify = fields.mapping("verify")
     if verify is not None:
@@ -50,7 +49,7 @@ def read_playbook(root: Item, problems: list[Problem]) -> Playbook | None:
         verify.closed(VERIFY_FIELDS)
     for step in (*steps, *undo):
         check_step(step, parameters, problems)
-    if len(problems) > before:
+    if name is None or len(problems) > before:
         return None
     return Playbook(
         name=name,

@@ -12,6 +12,7 @@ from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.events import Event
 from treewalk.sandbox.faults import break_it
 from treewalk.sandbox.platform import Sandbox
+from treewalk.sandbox.signals import interrupting
 from treewalk.stages import impact as impact_stage
 from treewalk.stages import report
 
@@ -23,8 +24,14 @@ Watched = Callable[[Callable[[Callable[[Event], None]], Diagnosis]], Diagnosis]
 
 
 def demonstrate(folder: Path, say: Say, progress: Say, watched: Watched, *, keep: bool) -> int:
-    """Run the demonstration; 0 when treewalk found what was broken. Cleans up in any case, unless `keep`."""
+    """Run the demonstration; 0 when treewalk found what was broken. Cleans up in any case, unless `keep`: also after
+    Ctrl-C, SIGTERM, and when the terminal is closed."""
     sandbox = Sandbox(folder)
+    with interrupting():
+        return _run(sandbox, say, progress, watched, keep=keep)
+
+
+def _run(sandbox: Sandbox, say: Say, progress: Say, watched: Watched, *, keep: bool) -> int:
     began = time.monotonic()
     try:
         say("1. A real small platform comes up: feed → ingestion → Redis Stream → consumer → Redis → users.")

@@ -17,7 +17,7 @@ from treewalk.content.yaml import parse
 from treewalk.errors import SandboxError, UsageError
 from treewalk.model.place import Problem
 from treewalk.model.tree import nearest
-from treewalk.sandbox.platform import MAX_MEMORY, Progress, Sandbox, data_file
+from treewalk.sandbox.platform import MAX_CLIENTS, MAX_MEMORY, Progress, Sandbox, data_file
 
 GONE = (RedisError, OSError, xmlrpc.client.Fault)  # what a broken platform answers to being broken further
 _NOISE = (
@@ -58,6 +58,7 @@ def fault(name: str) -> Fault:
 def break_it(sandbox: Sandbox, name: str, progress: Progress) -> Fault:
     """Do a fault to the platform and wait until its SLA is seen to be violated (or, for noise, stays met)."""
     chosen = fault(name)
+    sandbox.need_running()
     current = sandbox.folder / "fault"
     if current.exists():
         raise SandboxError(f"{current.read_text()} is broken already; mend it first with `treewalk sandbox mend`")
@@ -67,19 +68,27 @@ def break_it(sandbox: Sandbox, name: str, progress: Progress) -> Fault:
     if chosen.root is None:
         time.sleep(2)
         return chosen
-    sandbox.wait_for(lambda: sandbox.measured()[chosen.sla][1] is False, 40, progress, f"{chosen.sla} to be violated")
+    _wait(sandbox, lambda: sandbox.measured()[chosen.sla][1] is False, 40, progress, f"{chosen.sla} to be violated")
     time.sleep(2)  # people are woken a moment after
     return chosen
 
 
 def mend(sandbox: Sandbox, progress: Progress) -> None:
     """Undo whatever was broken and wait until every SLA is met again."""
+    sandbox.need_running()
     _restore(sandbox)
     (sandbox.folder / "fault").unlink(missing_ok=True)
-    sandbox.wait_for(sandbox.all_met, 60, progress, "every SLA to be met again")
+    _wait(sandbox, sandbox.all_met, 60, progress, "every SLA to be met again")
     # What happened has to leave the window that a diagnosis looks at.
     for log in (sandbox.folder / "logs").glob("*.log"):
         log.write_text("")
+
+
+def _wait(sandbox: Sandbox, done: Callable[[], bool], seconds: float, progress: Progress, what: str) -> None:
+    try:
+        sandbox.wait_for(done, seconds, progress, what)
+    except SandboxError as error:
+        raise SandboxError(f"{error}; look into {sandbox.folder / 'logs'}") from None
 
 
 def _restore(sandbox: Sandbox) -> None:
@@ -89,6 +98,7 @@ def _restore(sandbox: Sandbox) -> None:
     sandbox.configure("ingestion", feed_port=ports["feed"])
     sandbox.configure("consumer", store_redis_port=ports["store_redis"])
     sandbox.configure("derived", seconds_an_entity=0.005)
+    sandbox.configure("leaker", leave_at=MAX_CLIENTS - 6)
     states = sandbox.processes()
     broken = (sandbox.folder / "fault").read_text() if (sandbox.folder / "fault").exists() else ""
     if broken == "consumer_stopped":
@@ -155,6 +165,11 @@ def _slow_derived(sandbox: Sandbox) -> None:
 
 
 def _noise(sandbox: Sandbox) -> None:
+    """Lines that frighten, and a number that jumps and harms nobody: clients of the store, well under its limit."""
+    sandbox.configure("leaker", leave_at=MAX_CLIENTS - 25)
+    sandbox.supervisor().startProcess("leaker")
+    busy = "redis_connected_clients > 30"
+    sandbox.wait_for(lambda: sandbox.query(busy) is not None, 15, lambda _: None, "a busy metric")
     for name in ("consumer", "ingestion", "derived"):
         with (sandbox.folder / "logs" / f"{name}.log").open("a") as stream:
             for number in range(30):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -13,12 +15,14 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from treewalk.errors import SandboxError
+from treewalk.sandbox.signals import interrupting, undisturbed
 
 PACKAGES = {
     "redis-server": "redis-server",
@@ -72,15 +76,28 @@ class Sandbox:
     @property
     def ports(self) -> Mapping[str, int]:
         """The ports it was given."""
-        try:
-            found: Mapping[str, int] = json.loads((self.folder / "state.json").read_text())["ports"]
-        except (OSError, ValueError, KeyError):
-            raise SandboxError(f"no sandbox in {self.folder}: bring one up with `treewalk sandbox up`") from None
+        found = _state(self.folder)
+        if found is None:
+            raise SandboxError(f"no sandbox in {self.folder}: bring one up with `treewalk sandbox up`")
         return found
 
     def running(self) -> bool:
         """Whether its supervisord is there."""
         return self._pid() is not None
+
+    def need_running(self) -> None:
+        """Raise SandboxError unless it is up."""
+        if not self.running():
+            raise SandboxError(self.absence())
+
+    def absence(self) -> str:
+        """Why it does not run, and what to do: there is none, or its supervisord was killed."""
+        if _state(self.folder) is None:
+            return f"the sandbox is down: no sandbox in {self.folder}; bring one up with `treewalk sandbox up`"
+        return (
+            f"the supervisord of the sandbox in {self.folder} is gone and its programs may still run; clean up with "
+            f"`treewalk sandbox down --dir {self.folder}`, then bring it up again"
+        )
 
     def up(self, progress: Progress) -> None:
         """Bring it up and wait until every SLA is met. Does nothing when it is up."""
@@ -92,27 +109,35 @@ class Sandbox:
             raise SandboxError(
                 f"the sandbox needs {', '.join(missing)}; on Debian and Ubuntu: apt-get install {' '.join(missing)}"
             )
-        if (self.folder / "state.json").exists():
+        if _state(self.folder) is not None:
             self._sweep()
         progress(f"writing configuration to {self.folder}")
-        self._write()
-        progress("starting Redis ×2, Prometheus, Alertmanager, exporters and the platform's own processes")
+        with interrupting():
+            try:
+                self._write()
+                progress("starting Redis ×2, Prometheus, Alertmanager, exporters and the platform's own processes")
+                self._come_up(progress)
+            except SandboxError as error:
+                trouble = self._trouble()  # before the logs are gone
+                self.down(progress)
+                raise SandboxError(f"{error}{trouble}") from None
+            except BaseException:  # Ctrl-C too leaves nothing running
+                self.down(progress)
+                raise
+
+    def _come_up(self, progress: Progress) -> None:
         self._start()
-        try:
-            self.wait_for(lambda: self.all_met(), 60, progress, "every SLA to be met")
-            # A little history, so that series can be compared with their past.
-            self.wait_for(
-                lambda: self.query("count_over_time(up{job='reader'}[1m]) >= 25") is not None,
-                60,
-                progress,
-                "some history",
-            )
-        except SandboxError:
-            self.down(progress)
-            raise
+        self.wait_for(self.all_met, 60, progress, "every SLA to be met")
+        # A little history, so that series can be compared with their past.
+        history = "count_over_time(up{job='reader'}[1m]) >= 25"
+        self.wait_for(lambda: self.query(history) is not None, 60, progress, "some history")
 
     def down(self, progress: Progress) -> None:
         """Stop exactly what was started and remove the folder."""
+        with undisturbed():
+            self._down(progress)
+
+    def _down(self, progress: Progress) -> None:
         pid = self._pid()
         if pid is not None:
             progress("stopping the platform")
@@ -190,8 +215,20 @@ class Sandbox:
         deadline = time.monotonic() + seconds
         while not done():
             if time.monotonic() > deadline:
-                raise SandboxError(f"waited {seconds:.0f} s in vain for {what}; look into {self.folder / 'logs'}")
+                raise SandboxError(f"waited {seconds:.0f} s in vain for {what}")
             time.sleep(0.25)
+
+    def _trouble(self) -> str:
+        """The programs that do not run, each with the last line that it wrote."""
+        import xmlrpc.client
+
+        found = []
+        with suppress(OSError, xmlrpc.client.Error):  # the trouble may be supervisord itself
+            for name, state in self.processes().items():
+                if state in {"BACKOFF", "FATAL", "EXITED", "STARTING"}:
+                    lines = (self.folder / "logs" / f"{name}.out").read_text(errors="replace").strip().splitlines()
+                    found.append(f"{name} is {state}" + (f" ({lines[-1][:200]})" if lines else ""))
+        return f"; {'; '.join(found)}" if found else ""
 
     def _pid(self) -> int | None:
         """supervisord's process id while it is alive and ours."""
@@ -200,23 +237,33 @@ class Sandbox:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return None
-        return pid if str(self.folder).encode() in command else None
+        return pid if f"{self.folder}/supervisord.conf".encode() in command.split(b"\0") else None
 
     def _sweep(self) -> None:
         """Kill what a crash may have left of this very sandbox, then remove its folder."""
-        mark = f"SANDBOX_DIR={self.folder}".encode()
-        for entry in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if mark in entry.read_bytes().split(b"\0"):
-                    os.kill(int(entry.parent.name), signal.SIGKILL)
-            except (OSError, ValueError):
-                continue
-        if (self.folder / "state.json").exists():
+        deadline = time.monotonic() + 10
+        while (left := self._processes_left()) and time.monotonic() < deadline:
+            for pid in left:
+                with suppress(OSError):  # it ended by itself
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)  # one that was just being started shows in the next look
+        if _state(self.folder) is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _processes_left(self) -> list[int]:
+        """The ids of every process that carries the sandbox's mark; other users' cannot be read, nor be ours."""
+        mark = f"SANDBOX_DIR={self.folder}".encode()
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if mark in entry.read_bytes().split(b"\0"):
+                    found.append(int(entry.parent.name))
+        return [pid for pid in found if pid != os.getpid()]
 
     def _write(self) -> None:
         if self.folder.exists() and any(self.folder.iterdir()):
             raise SandboxError(f"{self.folder} is not empty and no sandbox; choose another --dir")
+        _check_name(self.folder)
         for name in ("logs", "config", "data"):
             (self.folder / name).mkdir(parents=True)
         self.folder.chmod(0o700)
@@ -248,7 +295,8 @@ class Sandbox:
 
     def _start(self) -> None:
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.folder / "supervisord.conf")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+        marked = {**os.environ, "SANDBOX_DIR": str(self.folder)}  # interrupted before its pid file: found all the same
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=marked)  # noqa: S603
         if done.returncode != 0:
             raise SandboxError(f"supervisord does not start: {(done.stderr or done.stdout).strip()[-300:]}")
 
@@ -263,13 +311,33 @@ def data_file(name: str) -> Any:
     return files("treewalk.sandbox").joinpath("data", *name.split("/"))
 
 
+def _state(folder: Path) -> Mapping[str, int] | None:
+    """The ports in the state file. None when there is none, or when it is another program's file of the same name:
+    a folder is only ever removed when its state file names every port of a sandbox."""
+    try:
+        ports = json.loads((folder / "state.json").read_text())["ports"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return ports if isinstance(ports, dict) and set(ports) == set(PORTS) else None
+
+
+def _check_name(folder: Path) -> None:
+    """supervisord splits commands at spaces, expands %(…)s (with the whole environment in its error message), and
+    binds a socket whose path may have 107 bytes and first carries its process id."""
+    if not re.fullmatch(r"[\w./+=@~-]+", str(folder)):
+        raise SandboxError(f"{folder}: use letters, digits and ./+=@~_- in the path; choose another --dir")
+    if len(f"{folder}/supervisor.sock.4194304".encode()) > 107:
+        raise SandboxError(f"{folder}: the path is too long for a unix socket; choose a shorter --dir")
+
+
 def _program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
 def _programs(folder: Path, ports: Mapping[str, int]) -> list[Program]:
     def own(name: str, priority: int, *, autostart: bool = True) -> Program:
-        return Program(name, f"{sys.executable} -m treewalk.sandbox.workers {name}", priority, autostart)
+        python = shlex.quote(sys.executable).replace("%", "%%")
+        return Program(name, f"{python} -m treewalk.sandbox.workers {name}", priority, autostart)
 
     server = f"{_program('redis-server')} --bind 127.0.0.1 --dir {folder}/data --save '' --appendonly no --daemonize no"
     storage = f"--storage.tsdb.path={folder}/data/prometheus --config.file={folder}/prometheus.yml"

@@ -304,7 +304,7 @@ def hog(ports: dict[str, int]) -> None:
 
 
 def _redis(port: int, timeout: float = 3.0) -> Any:
-    """One connection of its own; its name in CLIENT LIST tells whose."""
+    """A client with one connection of its own, which never retries by itself."""
     return Redis(
         port=port,
         max_connections=1,

@@ -101,7 +101,8 @@ class Casebook:
         marks = ", ".join("?" for _ in LIVE)
         also = " AND sla = ?" if sla is not None else ""
         return self.database.query(
-            f"SELECT number, sla, state, root_node, opened FROM incidents WHERE state IN ({marks}){also} ORDER BY number",  # noqa: S608
+            f"SELECT number, sla, state, root_node, opened FROM incidents"  # noqa: S608
+            f" WHERE state IN ({marks}){also} ORDER BY number",
             [*LIVE, *([sla] if sla is not None else [])],
         )
 

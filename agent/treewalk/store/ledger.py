@@ -69,7 +69,8 @@ class Ledger:
         """Write what came of it. What was settled once stays so."""
         with self.database.writing() as db:
             changed = db.execute(
-                "UPDATE ledger SET outcome = ?, outcome_at = ?, summary = ?, data = ? WHERE key = ? AND outcome IS NULL",
+                "UPDATE ledger SET outcome = ?, outcome_at = ?, summary = ?, data = ?"
+                " WHERE key = ? AND outcome IS NULL",
                 [outcome, at, redact(summary)[:2000], redact(canonical(dict(data)))[:100_000], key],
             )
             if changed:

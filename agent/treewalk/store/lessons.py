@@ -74,11 +74,12 @@ class Lessons:
     def returned(self, sla: str, node: str, incident: int, since: float) -> int:
         """The symptom is back: fixes that won at this node for this SLA since a time did not fix. How many."""
         with self.database.writing() as db:
-            return db.execute(
+            changed: int = db.execute(
                 "UPDATE fixes SET result = 'returned'"
                 " WHERE sla = ? AND node = ? AND result = 'won' AND at >= ? AND incident < ?",
                 [sla, node, since, incident],
             )
+        return changed
 
     def history(self, sla: str, node: str, since: float) -> Sequence[Mapping[str, Any]]:
         """Fixes at a node for an SLA since a time, oldest first."""
