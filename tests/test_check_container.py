@@ -20,10 +20,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
+def engine() -> Iterator[tuple[str, Any]]:
     import docker
 
-    with running_podman(tmp_path_factory.mktemp("podman")) as url:
+    with running_podman() as url:
         client = docker.DockerClient(base_url=url, timeout=20)
         yield url, client
         for container in client.containers.list(all=True):

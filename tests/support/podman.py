@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 IMAGE = "localhost/bb:1"
@@ -32,8 +33,15 @@ _SERVICE = (
 
 
 @contextmanager
-def running_podman(folder: Path) -> Iterator[str]:
+def running_podman() -> Iterator[str]:
     """The engine's base_url for the Docker SDK; containers and engine are gone afterwards."""
+    # podman refuses state folders of more than 50 characters
+    with TemporaryDirectory(prefix="tw-") as short, _service(Path(short)) as url:
+        yield url
+
+
+@contextmanager
+def _service(folder: Path) -> Iterator[str]:
     (folder / "ctr.conf").write_text(_CONF)
     environment = {**os.environ, "CONTAINERS_CONF": str(folder / "ctr.conf")}
     _import_image(folder, environment)
