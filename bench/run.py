@@ -102,7 +102,7 @@ async def walking(concurrency: int) -> dict[str, Any]:
     from treewalk.content.checks import builtin_checks
     from treewalk.integrations.clock import SystemClock
     from treewalk.model.tree import BaselineSpec, CheckSpec
-    from treewalk.pipeline import Bench, diagnose
+    from treewalk.diagnosing import Bench, diagnose
 
     server = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.slow_server", stdout=asyncio.subprocess.PIPE

@@ -20,7 +20,7 @@ from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.series import LogLine, Sample
 from treewalk.model.tree import BaselineSpec, LogSpec, Tree
 from treewalk.model.verdict import Status, unhealthy
-from treewalk.pipeline import Bench, diagnose
+from treewalk.diagnosing import Bench, diagnose
 from treewalk.recording import FORMAT, Recorder, open_recording
 from treewalk.stages.match import SignatureIndex
 from treewalk.stages.report import document

@@ -11,14 +11,15 @@ from typing import Any, Literal, Self
 
 from treewalk.content.secrets import resolver
 from treewalk.content.workspace import Workspace, find_workspace, load_workspace
+from treewalk.diagnosing import Bench, diagnose
 from treewalk.errors import SettingsError, SourceError, SourceRejected
 from treewalk.integrations.clock import SystemClock
 from treewalk.integrations.memo import MemoLogSource, MemoMetricSource
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.events import Event
+from treewalk.model.known import KnownError
 from treewalk.model.redact import redact
 from treewalk.model.tree import BaselineSpec, Sla, Tree
-from treewalk.pipeline import Bench, diagnose
 from treewalk.ports import LogSource, MetricSource, Store
 from treewalk.settings import LokiSettings, PrometheusSettings, WalkSettings
 from treewalk.stages.match import SignatureIndex
@@ -87,7 +88,7 @@ class App:
         self.resolve = _connections(workspace, resolver(environ, workspace.root))
         self.clock = SystemClock()
         self._sources: Sources | None = None
-        self._store: Store | None = None
+        self._database: Any = None
 
     @classmethod
     def open(
@@ -116,15 +117,60 @@ class App:
         if self._sources is not None:
             await self._sources.aclose()
             self._sources = None
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    @property
+    def database(self) -> Any:
+        """Where everything is remembered, opened on first use. Raises StoreError."""
+        if self._database is None:
+            from treewalk.store.database import database
+
+            url = self.workspace.settings.store.url
+            path = self.workspace.state / Path(self.workspace.settings.store.path).name
+            self._database = database(path, self.resolve(url) if url else None)
+        return self._database
+
+    @property
+    def workflow_url(self) -> str:
+        """The database of the workflows: the shared one, or a file beside the memory."""
+        url = self.workspace.settings.store.url
+        if url:
+            return self.resolve(url)
+        self.workspace.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return f"sqlite:///{self.workspace.state.resolve() / 'workflows.db'}"
 
     @property
     def store(self) -> Store:
-        """The memory, opened on first use. Raises StoreError."""
-        if self._store is None:
-            from treewalk.store.memory import MemoryStore
+        """The memory of what was diagnosed. Raises StoreError."""
+        from treewalk.store.memory import MemoryStore
 
-            self._store = MemoryStore(self.workspace.state / Path(self.workspace.settings.store.path).name)
-        return self._store
+        return MemoryStore(self.database)
+
+    def known_errors(self) -> Mapping[str, KnownError]:
+        """Known errors of the files and those learned, by id, each with the trust that was decided about it."""
+        found = {error.id: error for error in self.workspace.known_errors}
+        if not self.remembers:
+            return found
+        from treewalk.content.known_errors import from_document
+        from treewalk.store.lessons import Lessons
+
+        lessons = Lessons(self.database)
+        for row in lessons.learned():
+            learned = from_document(row["document"]) if row["id"] not in found else None
+            if learned is not None:
+                found[learned.id] = replace(learned, trust=row["trust"])
+        for id, trust in lessons.trusts().items():
+            if id in found:
+                found[id] = replace(found[id], trust=trust)
+        return found
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a memory already."""
+        settings = self.workspace.settings.store
+        return bool(settings.url) or (self.workspace.state / Path(settings.path).name).exists()
 
     @property
     def sources(self) -> Sources:
@@ -184,7 +230,7 @@ class App:
             metrics=self.sources.metric,
             logs=self.sources.log,
             checks=self.workspace.checks,
-            known=SignatureIndex(self.workspace.known_errors),
+            known=SignatureIndex(self.known_errors().values()),
             clock=self.clock,
             at=now if options.at is None else options.at,
             window=spec.window,
@@ -201,7 +247,7 @@ class App:
     def _recording(self, tree: Tree, bench: Bench, options: DiagnoseOptions) -> Any:
         from treewalk.recording import Recorder
 
-        return Recorder(tree, self.workspace.known_errors, bench)
+        return Recorder(tree, tuple(self.known_errors().values()), bench)
 
     def _build_sources(self) -> Sources:
         configured = self.workspace.settings.sources

@@ -1,215 +1,561 @@
-"""A diagnosis from top to bottom: measure, walk, gather, match, rank, conclude. One call a stage.
+"""An incident's whole life from top to bottom, one call a stage, every stage a durable step.
 
-(What follows a diagnosis, from plan to learn, joins here when the loop is closed.)
+open → diagnosing → planned → (waiting | asking) → acting → verifying → closed: resolved, escalated, refused, cancelled.
+A crash at any instant: what was recorded is not done again, what was not is; an action runs at most once (stages/act).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from treewalk.asking import ask
 from treewalk.errors import SourceError
-from treewalk.model.condition import Answer, Condition
-from treewalk.model.diagnosis import Diagnosis, Findings, Measurement, Timing
-from treewalk.model.events import Event, Measured, StageDone, StageStarted, TreeOpened
+from treewalk.model.acting import (
+    Context,
+    Decision,
+    Plan,
+    PlannedStep,
+    Ran,
+    Verification,
+    VerifySpec,
+    plan_from_json,
+    plan_to_json,
+)
+from treewalk.model.condition import Answer, parse_condition
+from treewalk.model.diagnosis import Diagnosis, Measurement
+from treewalk.model.known import KnownError
+from treewalk.model.policy import Policy
 from treewalk.model.quantity import format_duration
-from treewalk.model.tree import BaselineSpec, Node, Tree
-from treewalk.model.verdict import Verdict
-from treewalk.ports import Clock, LogSource, MetricSource
-from treewalk.sdk import CheckDefinition
-from treewalk.stages.checkrun import NodeChecker
-from treewalk.stages.conclude import Case, conclude
-from treewalk.stages.gather import Gathered, Gatherer, collect_evidence
-from treewalk.stages.intake import Intake, measure
-from treewalk.stages.match import MatchResult, SignatureIndex, match
-from treewalk.stages.rank import Scene, Weights, rank
-from treewalk.stages.walk import Strategy, walk
+from treewalk.model.tree import Tree
+from treewalk.model.verdict import Status
+from treewalk.ports import Books, Cases, Clock, Durable, Hands, Journal, MetricSource, Records
+from treewalk.stages import report
+from treewalk.stages.act import Run, act, unfinished
+from treewalk.stages.decide import decide
+from treewalk.stages.learn import candidate
+from treewalk.stages.plan import NoPlan, Shelf, plan, planned_undo
+from treewalk.stages.verify import sla_answer, verify
 
-Watch = Callable[[Event], None]
-WALK_SHARE = 0.75  # of the deadline is the walk's at the most; the rest is for gathering and matching
+LOST = ("failed", "inconclusive", "returned")
+_ROUNDS = 20  # how often an incident may wait for another one and look again
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What a diagnosis works with: the wired sources, the checks, the memory of known errors, and the bounds.
+class Desk:
+    """What an incident is worked on with: the wired parts of a workspace. `poll` is in seconds.
 
-    `at` is the diagnosed moment (Unix seconds); `live` says that it is now. `window`, `deadline` and
-    `check_timeout` are seconds. `recorded` and `keep_verdict` serve replay and recording.
+    `look` diagnoses an SLA, `measure` only measures it, `blast` counts the SLAs above a node, `killed` says why
+    nothing may run, `learn` keeps a candidate that its own past does not refute.
     """
 
+    cases: Cases
+    books: Books
+    records: Records
+    journal: Journal
+    clock: Clock
+    policy: Policy
+    shelf: Shelf
+    tree: Callable[[str], Tree]
+    known: Callable[[], Mapping[str, KnownError]]
+    look: Callable[[str, int], Awaitable[Diagnosis]]
+    measure: Callable[[str], Awaitable[Measurement]]
     metrics: Callable[[str | None], MetricSource]
-    logs: Callable[[str | None], LogSource]
-    checks: Mapping[str, CheckDefinition]
-    known: SignatureIndex
-    clock: Clock
-    at: float
-    window: float
-    baseline: BaselineSpec
-    live: bool = True
-    deadline: float = 60.0
-    check_timeout: float = 10.0
-    concurrency: int = 32
-    max_log_lines: int = 1000
-    strategy: Strategy = "sweep"
-    resolve: Callable[[str], str] = str
-    recorded: Mapping[str, Verdict] = field(default_factory=dict)
-    keep_verdict: Callable[[str, Verdict], None] = lambda node, verdict: None
-    weights: Weights = field(default_factory=Weights)
+    ask: Callable[[MetricSource, Any, float], Awaitable[Answer]]
+    blast: Callable[[str], int]
+    killed: Callable[[], str | None]
+    read_only: Callable[[], bool]
+    hands: Callable[[str], Hands]
+    learn: Callable[[Mapping[str, Any], int, float], Awaitable[Mapping[str, Any]]]
+    worker: str
+    window: float = 900.0
+    poll: float = 1.0
 
 
-async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) -> Diagnosis:
-    """Look at one SLA and everything under it. Never raises for a source that fails: that is part of the result."""
-    stopwatch = _Stopwatch(bench.clock, watch)
-    watch(TreeOpened(tree))
-    until = bench.clock.monotonic() + bench.deadline
-    with stopwatch.stage("measure"):
-        intake = await _measure(tree, bench)
-        watch(Measured(intake.measurement))
-    with stopwatch.stage("walk"):
-        verdicts = await walk(
-            tree,
-            _checker(bench),
-            deadline=(until - bench.clock.monotonic()) * WALK_SHARE,
-            concurrency=bench.concurrency,
-            strategy=bench.strategy,
-            watch=watch,
-        )
-    with stopwatch.stage("gather"):
-        gathered = await _gather(tree, bench, intake, verdicts, until)
-        evidence = collect_evidence(tree, intake.measurement, verdicts, gathered, bench.at, bench.window)
-    with stopwatch.stage("match"):
-        cite = {(e.node or "", str(e.kind)): e.id for e in reversed(evidence)}
-        matches = await _match(tree, bench, gathered, lambda node, kind: cite.get((node, kind)), until)
-    with stopwatch.stage("rank"):
-        scene = Scene(
-            tree=tree,
-            measurement=intake.measurement,
-            own=intake.own,
-            verdicts=verdicts,
-            compared=gathered.compared,
-            at=bench.at,
-            window=bench.window,
-            mentions=gathered.mentions,
-            logs=gathered.logs,
-            matches=matches.matches,
-            weights=bench.weights,
-        )
-        suspects = rank(scene)
-    findings = Findings(
-        evidence=evidence,
-        gaps=gathered.gaps,
-        logs=gathered.logs,
-        anomalies=tuple(c.anomaly for found in gathered.compared.values() for c in found),
-        mentions=gathered.mentions,
-    )
-    case = Case(
-        tree=tree,
-        measurement=intake.measurement,
-        verdicts=verdicts,
-        suspects=suspects,
-        matches=matches.matches,
-        evidence=evidence,
-        gaps=gathered.gaps,
-        logs=gathered.logs,
-        mentions=gathered.mentions,
-    )
-    conclusion = conclude(case)
-    return Diagnosis(
-        sla=tree.sla.name,
-        measurement=intake.measurement,
-        verdicts=verdicts,
-        suspects=conclusion.suspects,
-        root_cause=conclusion.root_cause,
-        known_error=conclusion.known_error,
-        matches=matches.matches,
-        near_misses=matches.near_misses,
-        findings=findings,
-        gaps=gathered.gaps,
-        timing=stopwatch.timing(bench.at),
-        remarks=conclusion.remarks,
-        help=conclusion.help,
-    )
+class _Over(Exception):  # not an error: how a life ends
+    def __init__(self, ending: str, why: str) -> None:
+        super().__init__(ending, why)
+        self.ending, self.why = ending, why
 
 
-async def _measure(tree: Tree, bench: Bench) -> Intake:
-    limit = bench.deadline * WALK_SHARE / 2
+async def live(number: int, desk: Desk, durable: Durable) -> str:
+    """Work on one incident until it is closed; its ending."""
+    life = _Life(number, desk, durable)
     try:
-        source = bench.metrics(tree.sla.source) if tree.sla.query else None
-        async with asyncio.timeout(limit):
-            return await measure(tree.sla, source, bench.at, bench.baseline)
-    except SourceError as error:
-        why = str(error)
-    except TimeoutError:
-        why = f"no answer within {format_duration(limit)}"
-    return Intake(Measurement("unknown", why, limit=str(tree.sla.threshold or "")), None, answered=False)
+        found = await life.diagnose()
+        made = await life.plan(found)
+        found, made = await life.take_turns(found, made)
+        before = await life.measure_before(made)
+        await life.carry_out(made, found)
+        proof = await life.prove(made.verify, before)
+        if proof.result != "holds":
+            await life.take_back(made)
+            raise _Over("escalated", f"the fix did not hold: {proof.reason}")
+        return await life.resolved(found, made, proof)
+    except _Over as over:
+        return await life.end(over.ending, over.why)
 
 
-def _checker(bench: Bench) -> NodeChecker:
-    return NodeChecker(
-        checks=bench.checks,
-        metrics=bench.metrics,
-        logs=bench.logs,
-        at=bench.at,
-        window=bench.window,
-        timeout=bench.check_timeout,
-        baseline=bench.baseline,
-        live=bench.live,
-        resolve=bench.resolve,
-        recorded=bench.recorded,
-        keep=bench.keep_verdict,
-    )
+class _Life:
+    """One incident on its way. Everything that the world or the store is asked stands inside a durable step."""
 
+    def __init__(self, number: int, desk: Desk, durable: Durable) -> None:
+        self.number, self.desk, self.durable = number, desk, durable
+        self.found: Mapping[str, Any] = {}
+        self.made: Plan | None = None
+        self.proof: Verification | None = None
+        self.undos: list[Mapping[str, Any]] = []
+        self.acted = False
+        self.learned: str | None = None
 
-async def _gather(tree: Tree, bench: Bench, intake: Intake, verdicts: Mapping[str, Verdict], until: float) -> Gathered:
-    if intake.measurement.status == "met" and not any(v.status.troubled for v in verdicts.values()):
-        return Gathered()
-    gatherer = Gatherer(
-        metrics=bench.metrics,
-        logs=bench.logs,
-        at=bench.at,
-        window=bench.window,
-        baseline=bench.baseline,
-        max_lines=bench.max_log_lines,
-        timeout=max(0.1, (until - bench.clock.monotonic()) * 0.8),
-        concurrency=bench.concurrency,
-    )
-    return await gatherer.gather(tree, verdicts)
+    # diagnosing
 
+    async def diagnose(self) -> Mapping[str, Any]:
+        """Look; what was found, as data. Ends the life where there is nothing to fix or nobody to blame."""
+        self.found = await self._step("diagnose", self._diagnose)
+        if self.found["ending"]:
+            raise _Over(self.found["ending"], self.found["why"])
+        return self.found
 
-async def _match(
-    tree: Tree, bench: Bench, gathered: Gathered, evidence_of: Callable[[str, str], str | None], until: float
-) -> MatchResult:
-    async def put(node: Node, condition: Condition) -> Answer:
+    async def _diagnose(self) -> dict[str, Any]:
+        desk, sla = self.desk, self.desk.cases.life(self.number)["sla"]
+        self._enter("diagnosing", f"looking at {sla}")
+        diagnosis = await desk.look(sla, self.number)
+        said = report.headline(diagnosis)
+        desk.cases.diagnosed(self.number, diagnosis, report.document(diagnosis), said, desk.clock.now())
+        return self._summary(diagnosis, said)
+
+    def _summary(self, diagnosis: Diagnosis, said: str) -> dict[str, Any]:
+        desk, cause, sla = self.desk, diagnosis.root_cause, diagnosis.sla
+        found: dict[str, Any] = {"sla": sla, "ending": None, "why": "", "said": said, "at": diagnosis.timing.at}
+        if diagnosis.measurement.status == "met":
+            return {**found, "ending": "no_fault_found", "why": f"the SLA is met: {diagnosis.measurement.reason}"}
+        if cause is None:
+            why = "; ".join(diagnosis.help) or "no node explains it"
+            return {**found, "ending": "escalated", "why": f"no root cause: {why}"}
+        verdict = diagnosis.verdicts[cause.node]
+        blind = diagnosis.measurement.status == "unknown" or verdict.status is Status.UNKNOWN
+        onsets = [t for t in (verdict.onset, diagnosis.measurement.onset) if t is not None]
+        known = diagnosis.known_error.error.id if diagnosis.known_error and cause.basis == "known" else None
+        found |= {
+            "node": cause.node,
+            "known_error": known,
+            "evidence": "unknown" if blind else "complete",
+            "since": min([*onsets, desk.cases.life(self.number)["opened"]]),
+        }
+        tree, error = desk.tree(sla), desk.known().get(known or "")
         try:
-            async with asyncio.timeout(max(0.1, until - bench.clock.monotonic())):
-                return await ask(bench.metrics(node.source), condition, bench.at)
-        except TimeoutError:
-            return Answer("unknown", f"{condition.text}: not answered within the deadline")
+            made = self._make_plan(tree, cause.node, error)
+        except NoPlan as none:
+            return {**found, "no_plan": str(none)}
+        found |= {"plan": plan_to_json(made), "basis": made.basis}
+        if error is None:
+            found["candidate"] = candidate(diagnosis, tree, made, desk.window)
+        return found
 
-    nodes = list(tree.nodes.values())
-    return await match(bench.known, nodes, gathered.lines, put, gathered.log_gaps, evidence_of)
+    def _make_plan(self, tree: Tree, node: str, error: KnownError | None) -> Plan:
+        """The known error's fix. One that is only a candidate does not act: where the node has a remedy, that does."""
+        if error is not None and error.trust == "candidate" and tree.nodes[node].fields.get("remedy"):
+            return plan(tree, node, None, self.desk.shelf)
+        return plan(tree, node, error, self.desk.shelf)
+
+    # planning
+
+    async def plan(self, found: Mapping[str, Any]) -> Plan:
+        """The plan; ends the life where there is none, or where it has failed too often."""
+        why: str | None = await self._step("plan", self._plan, found)
+        if why is not None:
+            raise _Over("escalated", why)
+        self.made = plan_from_json(found["plan"])
+        return self.made
+
+    async def _plan(self, found: Mapping[str, Any]) -> str | None:
+        desk, now = self.desk, self.desk.clock.now()
+        since = now - desk.policy.returns.within
+        back = desk.records.returned(found["sla"], found["node"], self.number, since)
+        if back:
+            self._note("returned", f"{found['node']} was fixed less than {_span(desk)} ago, and it is back")
+        history = desk.records.history(found["sla"], found["node"], since)
+        if "no_plan" in found:
+            return f"{found['said']}; {found['no_plan']}"
+        lost = _lost(history)
+        if len(lost) >= desk.policy.returns.tries:
+            self._suspend(lost)
+            told = ", ".join(f"incident {one['incident']} {one['result']}" for one in lost)
+            return f"{len(lost)} fixes of {found['node']} within {_span(desk)} did not last ({told}): a human is needed"
+        made = plan_from_json(found["plan"])
+        desk.cases.planned(self.number, made, now)
+        return None
+
+    def _suspend(self, lost: Sequence[Mapping[str, Any]]) -> None:
+        for id in sorted({one["known_error"] for one in lost if one["known_error"]}):
+            why = f"its fix did not last {len(lost)} times running"
+            self.desk.records.set_trust(id, "suspended", "treewalk", why, self.desk.clock.now())
+
+    # one incident at a node at a time
+
+    async def take_turns(self, found: Mapping[str, Any], made: Plan) -> tuple[Mapping[str, Any], Plan]:
+        """Take the plan's nodes. Where another incident has one of them, wait for its end and look again."""
+        for _ in range(_ROUNDS):
+            other = await self._step("claim", self._claim, made)
+            if other is None:
+                return found, made
+            await self._step("wait for another incident", self._wait_for, other)
+            try:
+                found = await self.diagnose()
+            except _Over as over:
+                if over.ending == "no_fault_found":
+                    raise _Over("resolved", f"incident {other} mended it: {over.why}") from None
+                raise
+            made = await self.plan(found)
+        raise _Over("escalated", f"it waited {_ROUNDS} times for other incidents")
+
+    async def _claim(self, made: Plan) -> int | None:
+        other = self.desk.cases.claim(self.number, made.nodes, self.desk.clock.now())
+        if other is not None:
+            self._enter("waiting", f"incident {other} is at {made.node}; waiting for its end")
+        return other
+
+    async def _wait_for(self, other: int) -> None:
+        while self.desk.cases.life(other)["state"] != "closed":
+            self._need_open()
+            await self.desk.clock.sleep(self.desk.poll)
+
+    # acting
+
+    async def measure_before(self, made: Plan) -> Mapping[str, str]:
+        """What is looked at for the proof, as it was before anything was done."""
+        before: Mapping[str, str] = await self._step("before", self._look_now, made.verify)
+        return before
+
+    async def _look_now(self, spec: VerifySpec) -> dict[str, str]:
+        return {name: one.reason for name, one in (await self._look(spec)).items()}
+
+    async def carry_out(self, made: Plan, found: Mapping[str, Any]) -> None:
+        """Every step in order. Ends the life where one is refused, fails, or does not prove itself."""
+        failed: str | None = None
+        for index, step in enumerate(made.steps):
+            if failed is not None:
+                if step.kind == "escalate_if_failed":
+                    failed = f"{step.purpose} ({failed})" if step.purpose else failed
+                continue
+            if step.kind == "verify" and step.verify is not None:
+                proof = await self._prove(step.verify, {}, f"step {index + 1}: verify")
+                if proof.result != "holds":
+                    failed = proof.reason
+            elif step.kind == "wait":
+                await self._step(f"step {index + 1}: wait", self._wait, step)
+            elif step.changes:
+                ran = await self._through(step, made, found, f"do:{index}")
+                failed = None if ran.outcome == "done" else ran.summary
+                if ran.outcome == "unknown":
+                    raise _Over("escalated", ran.summary)
+        if failed is not None:
+            await self.take_back(made)
+            raise _Over("escalated", failed)
+
+    async def _wait(self, step: PlannedStep) -> None:
+        self._need_alive()
+        self._enter("waiting", f"waiting {format_duration(step.seconds)}: {step.purpose or 'as the plan says'}")
+        await self._pause(step.seconds)
+
+    async def _pause(self, seconds: float) -> None:
+        until = self.desk.clock.monotonic() + seconds
+        while (left := until - self.desk.clock.monotonic()) > 0:
+            self._need_alive()
+            await self.desk.clock.sleep(min(self.desk.poll, left))
+
+    async def _through(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], name: str) -> Ran:
+        """One action, when policy lets it: waits and questions until it is done, or the life ends."""
+        while True:
+            got = await self._step(f"{name} {step.kind}", self._attempt, step, made, found, name)
+            if got["ran"] is not None:
+                ran = Ran(**got["ran"])
+                self.acted = True
+                if ran.undo is not None:
+                    self.undos.append(ran.undo)
+                return ran
+            because = f"{step.kind} at {step.node}: {got['because']} ({got['rule']})"
+            if got["ruling"] == "refuse":
+                raise _Over("refused", because)
+            if got["ruling"] == "wait":
+                await self._step("wait for policy", self._wait_policy, got["seconds"], because)
+            else:
+                answer = await self._step("ask", self._ask, made, because)
+                if answer != "granted":
+                    raise _Over(*_UNGRANTED[answer](because))
+            met = await self._step("look again", self._recovered)
+            if met is not None and not self.acted:
+                raise _Over("resolved", f"it recovered by itself before anything was done: {met}")
+
+    async def _attempt(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Decide and, where it may run, run it: in one durable step, so that nothing lies between the two."""
+        desk = self.desk
+        self._need_open()
+        key = f"{self.number}:{made.digest[:12]}:{name}"
+        earlier = desk.books.entry(key)
+        ran = unfinished(step, earlier)
+        if ran is not None:
+            if earlier is not None and earlier.outcome is None:
+                desk.books.settle(key, ran.outcome, ran.summary, {}, desk.worker, desk.clock.now())
+            return _got(None, ran)
+        decision, told = await self._decide(step, made, found, key)
+        said = {"step": step.kind, "node": step.node, "plan": made.digest, **_lines(decision)}
+        desk.journal.add(desk.clock.now(), "decision", "treewalk", said, self.number)
+        if decision.ruling != "proceed":
+            return _got(decision, None)
+        self._enter("acting", f"{told} ({decision.rule}: {decision.because})")
+        run = Run(key, self.number, made.digest, desk.worker)
+        ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
+        self._note("did" if ran.outcome == "done" else ran.outcome, ran.summary)
+        return _got(decision, ran)
+
+    async def _decide(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], key: str) -> tuple[Decision, str]:
+        try:
+            told = await preview(self.desk, step, key)
+            rehearsed = True
+        except SourceError as error:
+            told, rehearsed = f"its rehearsal failed: {error}", False
+            self._note("rehearsal", told)
+        approval = self.desk.cases.approval(self.number, made.digest)
+        context = context_of(self.desk, made, step, found, key, self.number)
+        return decide(step, replace(context, approval=approval, rehearsed=rehearsed), self.desk.policy), told
+
+    async def _wait_policy(self, seconds: float, because: str) -> None:
+        self._enter("waiting", f"waiting {format_duration(seconds)}: {because}")
+        await self._pause(seconds)
+
+    async def _ask(self, made: Plan, because: str) -> str:
+        """Put the plan to a human and wait for the answer: granted, denied, expired."""
+        desk, now = self.desk, self.desk.clock.now()
+        self._enter("asking", f"a human is asked: {because}")
+        question = f"{made.title} at {made.node} for {made.sla}: {because}"
+        expires = desk.cases.ask(self.number, made.digest, question, now, now + desk.policy.approval_expires)
+        while True:
+            self._need_alive()
+            answer = desk.cases.approval(self.number, made.digest)
+            if desk.clock.now() >= expires:
+                return "expired"
+            if answer is not None:
+                return "granted" if answer.granted else "denied"
+            await desk.clock.sleep(desk.poll)
+
+    async def _recovered(self) -> str | None:
+        """What the SLA is measured at when it is met again."""
+        measurement = await self.desk.measure(self.found["sla"])
+        return measurement.reason if measurement.status == "met" else None
+
+    # proving
+
+    async def prove(self, spec: VerifySpec, before: Mapping[str, str]) -> Verification:
+        """The plan's own proof."""
+        self.proof = await self._prove(spec, before, "prove")
+        return self.proof
+
+    async def _prove(self, spec: VerifySpec, before: Mapping[str, str], name: str) -> Verification:
+        data = await self._step(name, self._verify, spec, before)
+        return Verification(**data)
+
+    async def _verify(self, spec: VerifySpec, before: Mapping[str, str]) -> dict[str, Any]:
+        self._enter("verifying", f"proving it for up to {format_duration(spec.timeout)}")
+        proof = await verify(spec, lambda: self._look(spec), self.desk.clock, before, self._stopped)
+        self._note("verified" if proof.result == "holds" else "not verified", f"{proof.result}: {proof.reason}")
+        return asdict(proof)
+
+    async def _look(self, spec: VerifySpec) -> dict[str, Answer]:
+        found: dict[str, Answer] = {}
+        desk, sla = self.desk, self.found["sla"]
+        if spec.sla:
+            found[sla] = sla_answer(await desk.measure(sla))
+        if spec.check:
+            node = desk.tree(sla).nodes.get(spec.node or self.found["node"])
+            try:
+                source = desk.metrics(node.source if node else None)
+                found[spec.check] = await desk.ask(source, parse_condition(spec.check), desk.clock.now())
+            except (SourceError, ValueError) as error:
+                found[spec.check] = Answer("unknown", str(error))
+        return found
+
+    async def take_back(self, made: Plan) -> None:
+        """Undo what was done, where the playbook or the actions themselves say how, and policy lets it."""
+        steps = made.undo or planned_undo(made, tuple(reversed(self.undos)), self.desk.shelf)
+        if not self.acted:
+            return
+        for index, step in enumerate(steps):
+            if not step.changes:
+                continue
+            got = await self._step(
+                f"undo {index + 1} {step.kind}", self._attempt, step, made, self.found, f"undo:{index}"
+            )
+            if got["ran"] is None or got["ran"]["outcome"] != "done":
+                why = got["ran"]["summary"] if got["ran"] else f"{got['because']} ({got['rule']})"
+                await self._step("not undone", self._not_undone, step, why)
+                return
+
+    async def _not_undone(self, step: PlannedStep, why: str) -> None:
+        self._note("not undone", f"{step.kind} at {step.node} was not undone: {why}")
+
+    # ending
+
+    async def resolved(self, found: Mapping[str, Any], made: Plan, proof: Verification) -> str:
+        """The proof holds: learn, and close."""
+        learned: Mapping[str, Any] | None = await self._step("learn", self._learn, found)
+        why = f"{made.title} at {made.node}; {proof.reason}"
+        if learned is not None:
+            self.learned = learned["id"]
+            why += f"; {learned['said']}"
+        return await self.end("resolved", why)
+
+    async def _learn(self, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        document = found.get("candidate")
+        if not document:
+            return None
+        learned = await self.desk.learn(document, self.number, found["at"])
+        self._note("learned", learned["said"])
+        return learned
+
+    async def end(self, ending: str, why: str) -> str:
+        """Close the incident with everything that is known; how it ended (another ending, if it was closed before)."""
+        ended: str = await self._step("close", self._close, ending, why)
+        return ended
+
+    async def _close(self, ending: str, why: str) -> str:
+        desk, made, now = self.desk, self.made, self.desk.clock.now()
+        life = desk.cases.life(self.number)
+        if made is not None and self.acted:
+            result = "won" if ending == "resolved" else _result(self.proof)
+            known, seconds = self.found.get("known_error") or self.learned, now - life["opened"]
+            desk.records.tried(known, made.playbook, made.node, made.sla, self.number, result, seconds, now)
+            if known is not None and result == "won":
+                self._trust(known)
+        proof = asdict(self.proof) if self.proof else None
+        outcome = {"proof": proof, "actions": _actions(desk.books.of(self.number)), "seconds": now - life["opened"]}
+        if desk.cases.close(self.number, ending, why, now, outcome):
+            return ending
+        return str(desk.cases.life(self.number)["ending"])
+
+    def _trust(self, known: str) -> None:
+        """A learned pattern that has won often enough is trusted, where policy says so."""
+        wanted, error = self.desk.policy.trust_after, self.desk.known().get(known)
+        record = self.desk.records.record(known, error.trust if error else "candidate")
+        if wanted is not None and record.trust == "candidate" and record.wins >= wanted:
+            why = f"its fix won {record.wins} times"
+            self.desk.records.set_trust(known, "trusted", "treewalk", why, self.desk.clock.now())
+
+    # small things
+
+    async def _step(self, name: str, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        """A durable step. An end that it comes to is recorded like any other result."""
+
+        async def recorded() -> dict[str, Any]:
+            try:
+                return {"value": await function(*args)}
+            except _Over as over:
+                return {"over": [over.ending, over.why]}
+
+        got = await self.durable.step(name, recorded)
+        if "over" in got:
+            raise _Over(*got["over"])
+        return got["value"]
+
+    def _enter(self, state: str, text: str) -> None:
+        if not self.desk.cases.enter(self.number, state, text, self.desk.clock.now()):
+            self._need_open()
+
+    def _note(self, kind: str, text: str) -> None:
+        self.desk.cases.note(self.number, kind, text, self.desk.clock.now())
+
+    def _need_open(self) -> None:
+        life = self.desk.cases.life(self.number)
+        if life["state"] == "closed":
+            raise _Over(life["ending"] or "cancelled", life["why"] or "closed")
+
+    def _need_alive(self) -> None:
+        self._need_open()
+        why = self.desk.killed()
+        if why is not None:
+            raise _Over("refused", f"the kill switch is on: {why}")
+
+    def _stopped(self) -> str | None:
+        if self.desk.cases.life(self.number)["state"] == "closed":
+            return "the incident was closed meanwhile"
+        return None
 
 
-@dataclass
-class _Stopwatch:
-    clock: Clock
-    watch: Watch
-    seconds: dict[str, float] = field(default_factory=dict)
+_UNGRANTED: Mapping[str, Callable[[str], tuple[str, str]]] = {
+    "denied": lambda because: ("refused", f"it was denied: {because}"),
+    "expired": lambda because: ("escalated", f"nobody answered in time: {because}"),
+}
 
-    def __post_init__(self) -> None:
-        self.started = self.clock.now()
-        self.zero = self.clock.monotonic()
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        self.watch(StageStarted(name))
-        begin = self.clock.monotonic()
-        yield
-        self.seconds[name] = self.clock.monotonic() - begin
-        self.watch(StageDone(name, self.seconds[name]))
+def context_of(
+    desk: Desk, made: Plan, step: PlannedStep, found: Mapping[str, Any], key: str = "", number: int | None = None
+) -> Context:
+    """What a decision about a step looks at, now."""
+    now, policy = desk.clock.now(), desk.policy
+    tree = desk.tree(made.sla)
+    error = desk.known().get(made.known_error or "")
+    reach = max(policy.limits.period, policy.repeats.within)
+    return Context(
+        now=now,
+        node=step.node,
+        node_type=tree.nodes[step.node].type,
+        basis=made.basis,
+        record=desk.records.record(error.id, error.trust) if error else None,
+        evidence=found["evidence"],
+        unhealthy_for=max(0.0, now - found["since"]),
+        digest=made.digest,
+        past=tuple(desk.books.past(now - reach, key)),
+        spent=sum(row["cost"] for row in desk.books.of(number)) if number is not None else 0.0,
+        blast=desk.blast(step.node),
+        tags=tree.sla.tags,
+        killed=desk.killed(),
+        read_only=desk.read_only(),
+    )
 
-    def timing(self, at: float) -> Timing:
-        return Timing(self.started, at, self.clock.monotonic() - self.zero, dict(self.seconds))
+
+async def preview(desk: Desk, step: PlannedStep, key: str) -> str:
+    """What an action would do, told by itself without doing it. Raises SourceError."""
+    action = desk.shelf.action(step.kind)
+    return await action.preview(action.parameters.model_validate(dict(step.params)), desk.hands(key))
+
+
+def _got(decision: Decision | None, ran: Ran | None) -> dict[str, Any]:
+    kept = asdict(ran) if ran else None
+    if decision is None:
+        return {"ruling": "proceed", "rule": "ledger", "because": "it was begun before", "seconds": 0.0, "ran": kept}
+    because = {"ruling": decision.ruling, "rule": decision.rule, "because": decision.because}
+    return {**because, "seconds": decision.seconds, "ran": kept}
+
+
+def _lines(decision: Decision) -> dict[str, Any]:
+    return {
+        "ruling": decision.ruling,
+        "rule": decision.rule,
+        "because": decision.because,
+        "tier": decision.tier.value,
+        "lines": [f"{one.rule}: {one.ruling}: {one.because}" for one in decision.lines],
+    }
+
+
+def _lost(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The fixes that did not fix, at the end of a history."""
+    lost: list[Mapping[str, Any]] = []
+    for one in reversed(history):
+        if one["result"] not in LOST:
+            break
+        lost.insert(0, one)
+    return lost
+
+
+def _result(proof: Verification | None) -> str:
+    return "inconclusive" if proof is not None and proof.result == "inconclusive" else "failed"
+
+
+def _actions(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    names = ("action", "node", "intent_at", "outcome", "summary")
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def _span(desk: Desk) -> str:
+    return format_duration(desk.policy.returns.within)

@@ -11,8 +11,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from treewalk.model.acting import ActionFacts, ActionResult, Autonomy
+from treewalk.model.acting import (
+    ActionFacts,
+    ActionResult,
+    Approval,
+    Autonomy,
+    LedgerEntry,
+    PastAction,
+    Plan,
+    PlannedStep,
+    Record,
+    RunOutcome,
+)
 from treewalk.model.diagnosis import Diagnosis
+from treewalk.model.known import Trust
 from treewalk.model.series import LogBatch, Sample, Series
 
 if TYPE_CHECKING:
@@ -124,6 +136,100 @@ class Durable(Protocol):
 
     async def step(self, name: str, function: Callable[[], Awaitable[Any]]) -> Any:
         """The recorded result of a step (JSON data), or what the function gives now, recorded."""
+
+
+class Cases(Protocol):
+    """Incidents while they live. Times are Unix seconds; every method raises StoreError."""
+
+    def life(self, number: int) -> Mapping[str, Any]:
+        """An incident's number, sla, state, ending, why, opened, closed …"""
+
+    def enter(self, number: int, state: Any, text: str, at: float, data: Mapping[str, Any] | None = None) -> bool:
+        """Move it to a state, with a line in its timeline; False when it is closed."""
+
+    def note(self, number: int, kind: str, text: str, at: float, data: Mapping[str, Any] | None = None) -> None:
+        """A line in its timeline."""
+
+    def diagnosed(self, number: int, diagnosis: Diagnosis, document: Mapping[str, Any], text: str, at: float) -> None:
+        """Keep what was found."""
+
+    def planned(self, number: int, plan: Plan, at: float) -> None:
+        """Keep the plan."""
+
+    def close(self, number: int, ending: str, why: str, at: float, outcome: Mapping[str, Any]) -> bool:
+        """Close it and give its nodes free."""
+
+    def claim(self, number: int, nodes: Sequence[str], at: float) -> int | None:
+        """Take nodes, all or none; the other living incident that has one of them."""
+
+    def ask(self, number: int, digest: str, question: str, at: float, expires: float) -> float:
+        """Put a plan to a human; when the question expires."""
+
+    def approval(self, number: int, digest: str) -> Approval | None:
+        """The answer to a plan, if any."""
+
+    def switch(self, name: str) -> str | None:
+        """Why a switch is on, or None."""
+
+
+class Books(Protocol):
+    """The ledger: an intent before each action, its outcome after."""
+
+    def intend(self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float) -> LedgerEntry:
+        """Write the intent to run a step, or find the one that is there."""
+
+    def settle(
+        self, key: str, outcome: RunOutcome, summary: str, data: Mapping[str, Any], worker: str, at: float
+    ) -> None:
+        """Write what came of it."""
+
+    def of(self, incident: int) -> Sequence[Mapping[str, Any]]:
+        """The runs of one incident, in order."""
+
+    def past(self, since: float, but: str = "") -> Sequence[PastAction]:
+        """Every action that ran, or may have, since a time; but not the run of that key."""
+
+    def entry(self, key: str) -> LedgerEntry | None:
+        """The run of that key, if it was ever meant."""
+
+
+class Records(Protocol):
+    """What was learned, and how every fix has done."""
+
+    def keep(self, id: str, document: Mapping[str, Any], incident: int | None, at: float, who: str) -> bool:
+        """Keep a learned pattern as a candidate; False when there is one of that id."""
+
+    def set_trust(self, id: str, trust: Trust, who: str, why: str, at: float) -> None:
+        """Decide how far a known error is trusted."""
+
+    def tried(
+        self,
+        known_error: str | None,
+        playbook: str | None,
+        node: str,
+        sla: str,
+        incident: int,
+        result: str,
+        seconds: float | None,
+        at: float,
+    ) -> None:
+        """Keep how a fix ended, once an incident."""
+
+    def returned(self, sla: str, node: str, incident: int, since: float) -> int:
+        """Mark wins whose symptom came back; how many."""
+
+    def history(self, sla: str, node: str, since: float) -> Sequence[Mapping[str, Any]]:
+        """Fixes at a node for an SLA since a time, oldest first."""
+
+    def record(self, id: str, trust: Trust) -> Record:
+        """How the fix of one known error has done."""
+
+
+class Journal(Protocol):
+    """The audit."""
+
+    def add(self, at: float, kind: str, who: str, data: Mapping[str, Any], incident: int | None = None) -> int:
+        """Append a row; its number."""
 
 
 CheckFunction = Callable[..., Awaitable[Any] | Any]  # (probe, *, parameters) -> Verdict

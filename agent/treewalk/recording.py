@@ -18,6 +18,7 @@ from typing import Any
 
 from treewalk.content.checks import builtin_checks
 from treewalk.content.codec import forest_from_json, forest_to_json, known_errors_from_json, known_errors_to_json
+from treewalk.diagnosing import Bench
 from treewalk.errors import UsageError
 from treewalk.integrations.bundle import (
     ListenedLogs,
@@ -33,7 +34,6 @@ from treewalk.model.known import KnownError
 from treewalk.model.redact import redact
 from treewalk.model.tree import BaselineSpec, Forest, Tree
 from treewalk.model.verdict import Status, Verdict
-from treewalk.pipeline import Bench
 from treewalk.ports import LogSource, MetricSource
 from treewalk.stages.match import SignatureIndex
 

@@ -16,7 +16,7 @@ from treewalk.errors import SourceRejected
 from treewalk.integrations.clock import SystemClock
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.tree import Forest
-from treewalk.pipeline import Bench, diagnose
+from treewalk.diagnosing import Bench, diagnose
 from treewalk.ports import LogSource
 from treewalk.stages.match import SignatureIndex
 from treewalk.stages.rank import Weights

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from treewalk.cli import lesson_commands
 from treewalk.cli.common import PlainFormat, put, put_json
 from treewalk.errors import UsageError
 from treewalk.model.known import KnownError
@@ -21,6 +22,7 @@ memory = typer.Typer(help="Known errors and how they did.", no_args_is_help=True
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
+    lesson_commands.register(memory)
     app.add_typer(incidents, name="incidents")
     app.add_typer(memory, name="memory")
 
@@ -38,9 +40,47 @@ def show_incident(
     format: FormatOption = PlainFormat.TEXT,
 ) -> None:
     """One incident, whole."""
-    found = context.obj.app().store.incident(number)
+    from treewalk.operations import Operations
+
+    app = context.obj.app()
+    found, operations = app.store.incident(number), Operations(app)
+    lived = operations.cases.timeline(number)
     if format is PlainFormat.JSON:
-        put_json(found)
+        put_json({**found, "timeline": [dict(row) for row in lived]})
+        return
+    _put_diagnosis(number, found)
+    _put_timeline(found["life"], lived)
+
+
+@incidents.command("cancel")
+def cancel_incident(
+    context: typer.Context, number: Annotated[int, typer.Argument(help="The incident's number.")]
+) -> int:
+    """End an incident without doing anything more. What runs at this moment is still recorded."""
+    import getpass
+
+    from treewalk.operations import Operations
+
+    done = Operations(context.obj.app()).cancel(number, getpass.getuser())
+    put(f"incident {number} is cancelled" if done else f"incident {number} was closed before")
+    return 0 if done else 1
+
+
+def _put_timeline(life: Mapping[str, Any], lived: Sequence[Mapping[str, Any]]) -> None:
+    from treewalk.stages.report import clock
+
+    for row in lived:
+        put(f"  {clock(row['at'])}  {row['kind']:<12} {_line(row['text'])}")
+    proof = (life["outcome"] or {}).get("proof") or {}
+    for name, after in proof.get("after", {}).items():
+        put(f"before/after {name}: {_line(proof['before'].get(name, 'not looked at'))} → {_line(after)}")
+    if life["ending"]:
+        put(f"{life['ending']}: {_line(life['why'])}")
+
+
+def _put_diagnosis(number: int, found: Mapping[str, Any]) -> None:
+    if "reason" not in found:
+        put(f"incident {number}: {found['sla']}, not diagnosed yet")
         return
     cause = found["root_cause"] or {}
     put(f"incident {number}: {found['sla']} {found['status']}, root cause {cause.get('node', 'none')}")
@@ -57,15 +97,19 @@ def show_incident(
 @memory.command("list")
 def list_memory(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> None:
     """Every known error with how often and when it was met."""
+    from treewalk.store.lessons import Lessons
+
     app = context.obj.app()
-    statistics = app.store.statistics()
-    rows = [_row(e, statistics.get(e.id, {})) for e in app.workspace.known_errors]
+    statistics, records = app.store.statistics(), Lessons(app.database).records()
+    rows = [_row(e, statistics.get(e.id, {}), records.get(e.id, {})) for e in app.known_errors().values()]
     if format is PlainFormat.JSON:
         put_json({"known_errors": rows})
         return
     for row in rows:
         where = row["node"] or "any node"
-        put(f"{row['id']:<24} {row['trust']:<10} {where:<28} {row['occurrence_count']:>4} × {row['root_cause']}")
+        record = f"{row['wins']}/{row['fires']} fixed" if row["fires"] else "never fixed"
+        count = row["occurrence_count"]
+        put(f"{row['id']:<24} {row['trust']:<10} {where:<24} {count:>4} × {record:<12} {row['root_cause']}")
     if not rows:
         put("no known errors")
 
@@ -77,11 +121,13 @@ def show_memory(
     format: FormatOption = PlainFormat.TEXT,
 ) -> None:
     """One known error: signature, cause, fix and record."""
+    from treewalk.store.lessons import Lessons
+
     app = context.obj.app()
-    by_id = {e.id: e for e in app.workspace.known_errors}
+    by_id = app.known_errors()
     if id not in by_id:
         raise UsageError(f"no known error {id!r}", nearest(id, by_id))
-    row = _row(by_id[id], app.store.statistics().get(id, {}))
+    row = _row(by_id[id], app.store.statistics().get(id, {}), Lessons(app.database).records().get(id, {}))
     if format is PlainFormat.JSON:
         put_json(row)
         return
@@ -115,7 +161,9 @@ def _put_incidents(rows: Sequence[Mapping[str, Any]], format: PlainFormat) -> No
         put("no incidents")
 
 
-def _row(error: KnownError, seen: Mapping[str, Any]) -> dict[str, Any]:
+def _row(error: KnownError, seen: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    from treewalk.model.acting import Record
+    from treewalk.stages.decide import success_bound
     from treewalk.stages.report import clock
 
     signature = error.signature
@@ -133,7 +181,11 @@ def _row(error: KnownError, seen: Mapping[str, Any]) -> dict[str, Any]:
         "occurrence_count": error.occurrence_count + int(seen.get("occurrence_count", 0)),
         "first_seen": error.first_seen or (clock(seen["first_seen"]) if seen else None),
         "last_seen": clock(seen["last_seen"]) if seen else error.last_seen,
-        "resolution_time_avg": error.resolution_time_avg,
+        "fires": int(record.get("fires", 0)),
+        "wins": int(record.get("wins", 0)),
+        "failures_in_a_row": int(record.get("failures", 0)),
+        "success_at_least": round(success_bound(Record(record.get("fires", 0), record.get("wins", 0))), 3),
+        "resolution_time_avg": record.get("resolution_time_avg") or error.resolution_time_avg,
         "place": str(error.place),
     }
 

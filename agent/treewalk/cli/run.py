@@ -10,7 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from treewalk import __version__
-from treewalk.cli import content_commands, diagnose_commands, impact_command, memory_commands, sandbox_commands
+from treewalk.cli import (
+    content_commands,
+    diagnose_commands,
+    fix_commands,
+    impact_command,
+    memory_commands,
+    policy_commands,
+    sandbox_commands,
+)
 from treewalk.cli.common import State
 from treewalk.errors import TreewalkError
 
@@ -25,8 +33,10 @@ app = typer.Typer(
 )
 content_commands.register(app)
 diagnose_commands.register(app)
+fix_commands.register(app)
 impact_command.register(app)
 memory_commands.register(app)
+policy_commands.register(app)
 app.add_typer(sandbox_commands.sandbox_app, name="sandbox")
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from treewalk.content.fields import Fields
-from treewalk.content.yaml import Item
+from treewalk.content.yaml import Item, parse
 from treewalk.model.condition import parse_condition
 from treewalk.model.known import Fix, FixStep, KnownError, Signature
 from treewalk.model.place import Problem
@@ -50,6 +51,14 @@ def read_known_errors(root: Item, draft: KnownDraft) -> None:
             draft.problems.append(Problem(error.place, f"the id {error.id!r} is given twice; first at {first}"))
             continue
         draft.errors[error.id] = error
+
+
+def from_document(document: Mapping[str, Any]) -> KnownError | None:
+    """A learned known error from its stored form; None where it cannot be read (any more)."""
+    problems: list[Problem] = []
+    item = parse(json.dumps(dict(document)).encode(), str(document.get("id", "learned")), problems)
+    found = _error(item, problems) if item is not None else None
+    return replace(found, learned=True, trust="candidate") if found is not None and not problems else None
 
 
 def check_nodes(errors: Iterable[KnownError], forest: Forest, problems: list[Problem]) -> None:
@@ -138,7 +147,7 @@ def _pattern(value: Any) -> str:
 def _fix(fields: Fields) -> Fix:
     fields.what = "a fix"
     fields.closed(FIX_FIELDS)
-    kind = _one_of(fields, "type", FIX_TYPES, "automated" if fields.has("playbook") else "escalate")
+    kind = _one_of(fields, "type", FIX_TYPES, "automated" if fields.has("playbook") or fields.has("steps") else "escalate")
     steps = tuple(step for step in (_step(item, fields) for item in fields.items("steps")) if step is not None)
     arguments = fields.mapping("with")
     if fields.has("steps") and fields.has("playbook"):

@@ -212,6 +212,31 @@ class Decision:
     lines: tuple[Line, ...] = ()
 
 
+RunOutcome = Literal["done", "failed", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One run of one step. `fresh` says that this very call wrote the intent; `outcome` is None while it runs, or
+    when a crash left it so."""
+
+    key: str
+    fresh: bool
+    worker: str
+    outcome: RunOutcome | None
+    summary: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What became of one step. "unknown" means that nobody knows whether it was done: a human has to look."""
+
+    outcome: RunOutcome
+    summary: str
+    undo: Mapping[str, Any] | None = None
+
+
 Ending = Literal[
     "resolved", "not_resolved", "escalated", "refused", "cancelled", "no_fault_found", "rehearsed", "diagnosed"
 ]

@@ -68,6 +68,7 @@ class KnownError:
     last_seen: str | None = None
     occurrence_count: int = 0
     resolution_time_avg: float | None = None  # seconds
+    learned: bool = False  # by treewalk itself: it asks for a node that is in trouble, not for its name alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def _restore(sandbox: Sandbox) -> None:
     sandbox.configure("ingestion", feed_port=ports["feed"])
     sandbox.configure("consumer", store_redis_port=ports["store_redis"])
     sandbox.configure("derived", seconds_an_entity=0.005)
-    sandbox.configure("leaker", leave_at=MAX_CLIENTS - 6)
+    sandbox.configure("leaker", leave_at=MAX_CLIENTS - 6, again_after=None)
     states = sandbox.processes()
     broken = (sandbox.folder / "fault").read_text() if (sandbox.folder / "fault").exists() else ""
     if broken == "consumer_stopped":
@@ -128,6 +128,11 @@ def _drop_poison(sandbox: Sandbox) -> None:
 
 
 def _leak(sandbox: Sandbox) -> None:
+    sandbox.supervisor().startProcess("leaker")
+
+
+def _leak_again(sandbox: Sandbox) -> None:
+    sandbox.configure("leaker", again_after=12.0)
     sandbox.supervisor().startProcess("leaker")
 
 
@@ -179,6 +184,7 @@ def _noise(sandbox: Sandbox) -> None:
 
 _BREAK: dict[str, Callable[[Sandbox], Any]] = {
     "leaked_clients": _leak,
+    "leak_returns": _leak_again,
     "consumer_stopped": _stop_by_signal,
     "consumer_crash_loop": _crash_loop,
     "poison_message": _poison,

@@ -272,7 +272,7 @@ class Sandbox:
         self.configure("ingestion", feed_port=ports["feed"])
         self.configure("consumer", store_redis_port=ports["store_redis"])
         self.configure("derived", seconds_an_entity=0.005)
-        self.configure("leaker", leave_at=MAX_CLIENTS - 6)
+        self.configure("leaker", leave_at=MAX_CLIENTS - 6, again_after=None)
         values = {"folder": str(self.folder), "ports": ports}
         programs = _programs(self.folder, ports)
         user = "root" if os.geteuid() == 0 else ""
@@ -282,7 +282,7 @@ class Sandbox:
         self._render("prometheus.yml", self.folder / "prometheus.yml", values)
         for name in ("rules.yml", "alertmanager.yml"):
             shutil.copy(str(data_file(name)), self.folder / name)
-        for name in ("treewalk.yaml", "trees/sandbox.yaml", "known_errors/sandbox.yaml"):
+        for name in ("treewalk.yaml", "trees/sandbox.yaml", "known_errors/sandbox.yaml", "playbooks/skip-poison.yaml"):
             self._render(f"workspace/{name}", self.workspace / name, values)
 
     def _render(self, name: str, target: Path, values: Mapping[str, Any]) -> None:

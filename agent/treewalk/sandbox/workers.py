@@ -278,21 +278,36 @@ def _look_at_stream(topic: Any, stream: str, partition: str, last: dict[str, flo
 
 
 def leaker(ports: dict[str, int]) -> None:
-    """A program that opens connections to the store and forgets them, until only a few are left."""
+    """A program that forgets connections to the store: all at once until only a few are left, then one now and then.
+
+    With `again_after` (seconds) it takes them all again, so long after they were closed: a fix that does not last.
+    """
     settings = _settings("leaker")
     held: list[Any] = []
     watch = _redis(ports["store_redis"])
+    _take_all(watch, ports["store_redis"], settings["leave_at"], held)
     while True:
+        time.sleep(settings["again_after"] or 10.0)
         info: dict[str, Any] = watch.info("clients")
-        if info["connected_clients"] < settings["leave_at"]:
-            client = _redis(ports["store_redis"])
-            try:
-                client.ping()
-                held.append(client)
-                continue
-            except FAILURES as error:
-                log.info("no more: %s", error)
+        if settings["again_after"] is None:
+            held.append(_forgotten(ports["store_redis"]))
+        elif info["connected_clients"] < settings["leave_at"] / 2:
+            _take_all(watch, ports["store_redis"], settings["leave_at"], held)
+
+
+def _take_all(watch: Any, port: int, leave_at: int, held: list[Any]) -> None:
+    while watch.info("clients")["connected_clients"] < leave_at:
+        held.append(_forgotten(port))
+
+
+def _forgotten(port: int) -> Any:
+    client = _redis(port)
+    try:
+        client.ping()
+    except FAILURES as error:
+        log.info("no more: %s", error)
         time.sleep(0.1)
+    return client
 
 
 def hog(ports: dict[str, int]) -> None:

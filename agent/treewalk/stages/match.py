@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import accumulate
@@ -104,14 +104,16 @@ async def match(
     ask: Ask,
     log_gaps: Mapping[str, str],
     cite: Cite = lambda node, kind: None,
+    troubled: Collection[str] | None = None,
 ) -> MatchResult:
     """Every known error against every node that it may concern.
 
     `lines` are the raw lines of each node's log, `log_gaps` tells why others could not be read, `ask` puts a
     condition to the node's metric source and `cite` gives the evidence id for (node, kind). A signal that could
-    not be looked at is unknown, and then the error is a near miss at the most.
+    not be looked at is unknown, and then the error is a near miss at the most. `troubled` are the nodes that are not
+    healthy: what treewalk learned by itself holds only there (None: everywhere).
     """
-    matching = _Matching(index, lines, log_gaps, cite)
+    matching = _Matching(index, lines, log_gaps, cite, troubled)
     pairs = [(error, node) for node in nodes for error in index.candidates(node) if matching.worth_asking(error, node)]
     answers = await _ask_all(pairs, ask)
     tried = [matching.one(error, node, answers) for error, node in pairs]
@@ -157,8 +159,10 @@ class _Matching:
         lines: Mapping[str, Sequence[LogLine]],
         log_gaps: Mapping[str, str],
         cite: Cite,
+        troubled: Collection[str] | None,
     ) -> None:
         self.index, self.lines, self.log_gaps, self.cite = index, lines, log_gaps, cite
+        self.troubled = troubled
         self.held: dict[tuple[str, str], bool] = {}
         self.texts: dict[str, _Lines] = {}
 
@@ -173,12 +177,20 @@ class _Matching:
         """How one known error stands at one node."""
         signature, signals = error.signature, []
         if signature.node is not None:
-            signals.append(SignalOutcome("node", "holds", f"{node.name} is {signature.node}"))
+            signals.append(self._node(error, node))
         if signature.log_pattern is not None:
             signals.append(self._log(signature.log_pattern, node))
         if signature.metric_condition is not None:
             signals.append(self._metric(node, answers[node.source, signature.metric_condition.promql]))
         return Match(error, node.name, tuple(signals))
+
+    def _node(self, error: KnownError, node: Node) -> SignalOutcome:
+        if error.learned and self.troubled is not None and not self._in_trouble(error, node):
+            return SignalOutcome("node", "not", f"{error.root_node or node.name} is not in trouble")
+        return SignalOutcome("node", "holds", f"{node.name} is {error.signature.node}")
+
+    def _in_trouble(self, error: KnownError, node: Node) -> bool:
+        return self.troubled is None or (error.root_node or node.name) in self.troubled
 
     def _log(self, pattern: str, node: Node) -> SignalOutcome:
         if node.name in self.log_gaps:

@@ -54,6 +54,14 @@ def plan(tree: Tree, node: str, error: KnownError | None, shelf: Shelf) -> Plan:
     return _plan(tree, found, fix, shelf, None)
 
 
+def plan_playbook(
+    tree: Tree, node: str, playbook: str, given: Mapping[str, Any], shelf: Shelf, error: KnownError | None = None
+) -> Plan:
+    """The plan that a playbook with these parameters gives at a node. Raises NoPlan."""
+    fix = error.fix if error is not None and error.fix is not None and error.fix.playbook == playbook else None
+    return _plan(tree, tree.nodes[node], fix or Fix("automated", playbook=playbook, arguments=given), shelf, error)
+
+
 def _plan(tree: Tree, node: Node, fix: Fix, shelf: Shelf, error: KnownError | None) -> Plan:
     steps, cost = fix.steps, 0.0
     undo: tuple[FixStep, ...] = ()
@@ -89,6 +97,17 @@ def _final(steps: Sequence[PlannedStep], default: VerifySpec) -> VerifySpec:
     """Inline steps prove the SLA for as long as their own last proof may take."""
     own = [s.verify for s in steps if s.verify is not None]
     return VerifySpec(None, True, default.node, max(own[-1].timeout, 10.0), default.stable) if own else default
+
+
+def planned_undo(made: Plan, undos: Sequence[Mapping[str, Any]], shelf: Shelf) -> tuple[PlannedStep, ...]:
+    """The steps that take back what actions did, from what they themselves said of it (`action` and parameters)."""
+    steps = []
+    for index, written in enumerate(undos):
+        action = shelf.action(str(written["action"]))
+        model = action.parameters.model_validate({k: v for k, v in written.items() if k != "action"})
+        params = model.model_dump(mode="json")
+        steps.append(PlannedStep(index, action.kind, made.node, params, "undo", action.facts(model)))
+    return tuple(steps)
 
 
 def arguments(book: Playbook, given: Mapping[str, Any], node: Node) -> dict[str, Any]:

@@ -25,17 +25,33 @@ class Casebook:
     def __init__(self, database: Database) -> None:
         self.database = database
 
+    def open_or_join(self, sla: str, cause: str, at: float) -> int:
+        """The living incident of an SLA, or a new one; `cause` says what opened it."""
+        with self.database.writing() as db:
+            marks = ", ".join("?" for _ in LIVE)
+            living = db.query(
+                f"SELECT number FROM incidents WHERE sla = ? AND state IN ({marks}) ORDER BY number LIMIT 1",  # noqa: S608
+                [sla, *LIVE],
+            )
+            if living:
+                number = int(living[0]["number"])
+                _note(db, number, at, "joined", cause, {})
+                return number
+            return _open(db, sla, cause, at)
+
     def open(self, sla: str, cause: str, at: float) -> int:
         """A new incident of an SLA; `cause` says what opened it."""
         with self.database.writing() as db:
-            number = db.query(
-                "INSERT INTO incidents (opened, sla, status, document, words, state, cause, updated)"
-                " VALUES (?, ?, 'unknown', '', ?, 'open', ?, ?) RETURNING number",
-                [at, sla, sla, redact(cause)[:2000], at],
-            )[0]["number"]
-            _note(db, int(number), at, "open", f"opened: {cause}", {})
-            append(db, at, "open", "treewalk", {"sla": sla, "cause": cause}, int(number))
-        return int(number)
+            return _open(db, sla, cause, at)
+
+    def trouble(self, start: float, end: float) -> list[tuple[float, float]]:
+        """When incidents were open between two times: from and to, as far as it is known."""
+        rows = self.database.query(
+            "SELECT opened, closed FROM incidents WHERE status = 'violated' AND opened <= ?"
+            " AND (closed IS NULL OR closed >= ?)",
+            [end, start],
+        )
+        return [(row["opened"], row["closed"] or row["opened"]) for row in rows]
 
     def enter(self, number: int, state: State, text: str, at: float, data: Mapping[str, Any] | None = None) -> bool:
         """Move an incident to a state with a line in its timeline; False when it is closed already."""
@@ -101,7 +117,7 @@ class Casebook:
         marks = ", ".join("?" for _ in LIVE)
         also = " AND sla = ?" if sla is not None else ""
         return self.database.query(
-            f"SELECT number, sla, state, root_node, opened FROM incidents"  # noqa: S608
+            f"SELECT number, sla, state, root_node, opened, updated FROM incidents"  # noqa: S608
             f" WHERE state IN ({marks}){also} ORDER BY number",
             [*LIVE, *([sla] if sla is not None else [])],
         )
@@ -194,6 +210,18 @@ class Casebook:
         """Why a switch is on, or None."""
         found = self.database.query("SELECT who, why FROM switches WHERE name = ?", [name])
         return f"{found[0]['who']}: {found[0]['why']}" if found else None
+
+
+def _open(db: Writer, sla: str, cause: str, at: float) -> int:
+    row = db.query(
+        "INSERT INTO incidents (opened, sla, status, document, words, state, cause, updated)"
+        " VALUES (?, ?, 'unknown', '', ?, 'open', ?, ?) RETURNING number",
+        [at, sla, sla, redact(cause)[:2000], at],
+    )[0]
+    number = int(row["number"])
+    _note(db, number, at, "open", f"opened: {cause}", {})
+    append(db, at, "open", "treewalk", {"sla": sla, "cause": cause}, number)
+    return number
 
 
 def _note(db: Writer, number: int, at: float, kind: str, text: str, data: Mapping[str, Any]) -> None:

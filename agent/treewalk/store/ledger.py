@@ -8,28 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from treewalk.model.acting import PastAction, PlannedStep, canonical
+from treewalk.model.acting import LedgerEntry, PastAction, PlannedStep, RunOutcome, canonical
 from treewalk.model.redact import redact
 from treewalk.store.audit import append
 from treewalk.store.database import Database
-
-Outcome = Literal["done", "failed", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One run of one step. `fresh` says that this very call wrote the intent; `outcome` is None while it runs, or
-    when a crash left it so."""
-
-    key: str
-    fresh: bool
-    worker: str
-    outcome: Outcome | None
-    summary: str
-    data: Mapping[str, Any]
 
 
 class Ledger:
@@ -38,7 +22,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def intend(self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float) -> Entry:
+    def intend(self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float) -> LedgerEntry:
         """Write the intent to run a step, or find the one that is there already."""
         facts = step.facts
         with self.database.writing() as db:
@@ -61,11 +45,13 @@ class Ledger:
             if written:
                 data = {"key": key, "action": step.kind, "node": step.node, "plan": digest}
                 append(db, at, "intent", worker, data, incident)
-                return Entry(key, True, worker, None, "", {})
+                return LedgerEntry(key, True, worker, None, "", {})
             row = db.query("SELECT * FROM ledger WHERE key = ?", [key])[0]
         return _entry(row)
 
-    def settle(self, key: str, outcome: Outcome, summary: str, data: Mapping[str, Any], worker: str, at: float) -> None:
+    def settle(
+        self, key: str, outcome: RunOutcome, summary: str, data: Mapping[str, Any], worker: str, at: float
+    ) -> None:
         """Write what came of it. What was settled once stays so."""
         with self.database.writing() as db:
             changed = db.execute(
@@ -82,12 +68,19 @@ class Ledger:
         """The runs of one incident, in order."""
         return self.database.query("SELECT * FROM ledger WHERE incident = ? ORDER BY intent_at, key", [incident])
 
-    def past(self, since: float) -> Sequence[PastAction]:
-        """Every action that ran, or may have, since a time (Unix seconds)."""
-        rows = self.database.query("SELECT action, node, intent_at, cost FROM ledger WHERE intent_at >= ?", [since])
+    def past(self, since: float, but: str = "") -> Sequence[PastAction]:
+        """Every action that ran, or may have, since a time (Unix seconds); but not the run of that key."""
+        rows = self.database.query(
+            "SELECT action, node, intent_at, cost FROM ledger WHERE intent_at >= ? AND key != ?", [since, but]
+        )
         return [PastAction(r["action"], r["node"], r["intent_at"], r["cost"]) for r in rows]
 
+    def entry(self, key: str) -> LedgerEntry | None:
+        """The run of that key, if it was ever meant."""
+        rows = self.database.query("SELECT * FROM ledger WHERE key = ?", [key])
+        return _entry(rows[0]) if rows else None
 
-def _entry(row: Mapping[str, Any]) -> Entry:
+
+def _entry(row: Mapping[str, Any]) -> LedgerEntry:
     data = json.loads(row["data"]) if row["data"] and row["data"].startswith("{") else {}
-    return Entry(row["key"], False, row["worker"], row["outcome"], row["summary"] or "", data)
+    return LedgerEntry(row["key"], False, row["worker"], row["outcome"], row["summary"] or "", data)

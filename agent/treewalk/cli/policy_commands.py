@@ -1,0 +1,161 @@
+"""Commands about what is allowed and what was done: policy, audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from treewalk.cli.common import PlainFormat, parse_span, put, put_json
+from treewalk.errors import UsageError
+
+if TYPE_CHECKING:
+    from treewalk.app import App
+
+FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
+
+policy = typer.Typer(help="What treewalk may do by itself.", no_args_is_help=True, rich_markup_mode=None)
+audit = typer.Typer(help="What was decided and done.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(policy, name="policy")
+    app.add_typer(audit, name="audit")
+
+
+@policy.command("table")
+def table(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> None:
+    """Every kind of action with its tier, where it differs by node, and the guardrails."""
+    rows = list(_tiers(context.obj.app()))
+    if format is PlainFormat.JSON:
+        put_json({"actions": rows, "guardrails": _guardrails(context.obj.app())})
+        return
+    put(f"{'action':<26} {'tier':<7} {'where':<40} twice is once  can be undone")
+    for row in rows:
+        once, back = "yes" if row["idempotent"] else "no", "yes" if row["reversible"] else "no"
+        put(f"{row['action']:<26} {row['tier']:<7} {row['where']:<40} {once:<14} {back}")
+    put("")
+    for name, value in _guardrails(context.obj.app()).items():
+        put(f"{name:<26} {value}")
+    put(f"{'never, by code':<26} {', '.join(sorted(_never()))}")
+
+
+def _tiers(app: App) -> Iterable[dict[str, Any]]:
+    from treewalk.actions import ACTIONS, action
+
+    for kind in ACTIONS:
+        one = action(kind)
+        about = {"idempotent": one.idempotent, "reversible": one.reversible}
+        rule = app.workspace.policy.tier_of(kind, one.tier, "", "", {})
+        yield {"action": kind, "tier": rule.tier.value, "where": "anywhere", **about}
+        for other in app.workspace.policy.tiers:
+            scope = other.scope
+            if (scope.node or scope.tags) and scope.fits(kind, scope.node or "", "", scope.tags):
+                yield {"action": kind, "tier": other.tier.value, "where": str(scope), **about}
+
+
+def _guardrails(app: App) -> dict[str, str]:
+    from treewalk.model.quantity import format_duration
+
+    rules = app.workspace.policy
+    limits, repeats, returns = rules.limits, rules.repeats, rules.returns
+    return {
+        "rates": f"{limits.per_node} a node, {limits.per_kind} a kind, {limits.total} in all,"
+        f" in {format_duration(limits.period)}",
+        "repeats": f"after {format_duration(repeats.first)}, then {repeats.factor:g} times as long; most {repeats.most}"
+        f" in {format_duration(repeats.within)}",
+        "returns": f"{returns.tries} fixes that do not last {format_duration(returns.within)} are the last",
+        "blast radius": "any" if rules.blast_radius is None else f"at most {rules.blast_radius} SLAs",
+        "rehearsal": "needed" if rules.rehearse else "not needed",
+        "forbidden": "; ".join(str(scope) for scope in rules.forbid) or "nothing more",
+        "a human for": "; ".join(str(scope) for scope in rules.ask) or "nothing more",
+        "freezes": str(len(rules.freeze)),
+        "maintenance windows": str(len(rules.maintenance)),
+        "read only": "yes" if rules.read_only else "no",
+    }
+
+
+def _never() -> list[str]:
+    from treewalk.model.acting import NEVER_CLASSES
+
+    return [one.value for one in NEVER_CLASSES]
+
+
+@policy.command("check")
+def check(
+    context: typer.Context,
+    playbook: Annotated[str, typer.Argument(help="The playbook's name.")],
+    node: Annotated[str, typer.Option("--node", help="The node that it would be done at.")],
+    unhealthy_for: Annotated[str, typer.Option(help="How long the node has been unhealthy, such as 10m.")] = "",
+    known: Annotated[str, typer.Option(help="The known error that was recognised, if any.")] = "",
+    format: FormatOption = PlainFormat.TEXT,
+) -> int:
+    """Which rule would decide about a playbook at a node now, and why. Nothing outside is asked."""
+    from treewalk.operations import Operations
+
+    operations = Operations(context.obj.app())
+    seconds = parse_span(unhealthy_for or None, "--unhealthy-for")
+    decisions = operations.explain(playbook, node, seconds, known or None)
+    if format is PlainFormat.JSON:
+        put_json({"playbook": playbook, "node": node, "steps": [_decision(s, d) for s, d in decisions]})
+        return 0
+    for step, decision in decisions:
+        put(f"{step.index + 1}. {step.kind}: {decision.ruling} (tier {decision.tier.value})")
+        for line in decision.lines:
+            mark = "→" if line.rule == decision.rule else " "
+            put(f"   {mark} {line.ruling:<8} {line.rule}: {line.because}")
+    return 0
+
+
+def _decision(step: Any, decision: Any) -> dict[str, Any]:
+    lines = [{"rule": one.rule, "ruling": one.ruling, "because": one.because} for one in decision.lines]
+    return {
+        "kind": step.kind,
+        "ruling": decision.ruling,
+        "rule": decision.rule,
+        "because": decision.because,
+        "tier": decision.tier.value,
+        "lines": lines,
+    }
+
+
+@audit.command("verify")
+def verify(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> int:
+    """Whether every row is as it was written, none removed and none inserted. Exit code 1 when not."""
+    from treewalk.store.audit import Audit
+
+    count, flaws = Audit(context.obj.app().database).verify()
+    if format is PlainFormat.JSON:
+        put_json({"rows": count, "whole": not flaws, "flaws": [{"row": f.seq, "what": f.what} for f in flaws]})
+    else:
+        for flaw in flaws:
+            put(f"row {flaw.seq}: {flaw.what}")
+        put(f"{count} rows; {'the chain is whole' if not flaws else f'{len(flaws)} flaws'}")
+    return 1 if flaws else 0
+
+
+@audit.command("show")
+def show(
+    context: typer.Context,
+    incident: Annotated[int | None, typer.Option(help="Only of this incident.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many at the most, the newest.")] = 100,
+    format: FormatOption = PlainFormat.TEXT,
+) -> None:
+    """The rows, oldest first."""
+    import json
+
+    from treewalk.stages.report import clock
+    from treewalk.store.audit import Audit
+
+    rows = Audit(context.obj.app().database).rows(limit, incident)
+    if format is PlainFormat.JSON:
+        put_json({"rows": [dict(row) for row in rows]})
+        return
+    for row in rows:
+        about = json.dumps(row["data"], ensure_ascii=False)
+        about = "".join(c if c.isprintable() else " " for c in about)
+        put(f"{row['seq']:>6}  {clock(row['at'])}  {row['kind']:<10} {row['who']:<24} {about[:300]}")
+    if not rows:
+        raise UsageError("the audit is empty")

@@ -1,0 +1,86 @@
+"""Known errors that leave a workspace or come into it: YAML files, written round-trip so that comments stay."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from treewalk.content.fixes import check_fixes
+from treewalk.content.known_errors import KnownDraft, read_known_errors
+from treewalk.content.workspace import Workspace
+from treewalk.content.yaml import parse
+from treewalk.errors import ContentError, UsageError
+from treewalk.model.place import Problem
+
+
+def add_to_file(file: Path, documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Add known errors to a file that may be there already; the ids that were added. What is there stays as it is.
+
+    Raises UsageError when the file cannot be read as known errors.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=2, offset=0)
+    try:
+        text = file.read_text("utf-8") if file.exists() else ""
+        data = yaml.load(text) if text.strip() else None
+    except (OSError, UnicodeError, YAMLError) as error:
+        raise UsageError(f"{file} cannot be read: {type(error).__name__}") from None
+    if data is None:
+        data = {"errors": []}
+    if not isinstance(data, dict) or not isinstance(data.get("errors"), list):
+        raise UsageError(f"{file} is not a file of known errors: it has no list `errors`")
+    there = {one.get("id") for one in data["errors"] if isinstance(one, dict)}
+    new = [dict(one) for one in documents if one["id"] not in there]
+    data["errors"].extend(new)
+    if new:
+        _replace(file, lambda stream: yaml.dump(data, stream))
+    return [str(one["id"]) for one in new]
+
+
+def _replace(file: Path, write: Any) -> None:
+    """Write beside the file, then put it in its place: what was there is never half written."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_pack(file: Path, namespace: str, workspace: Workspace) -> list[dict[str, Any]]:
+    """Known errors of a file in the stored form, each id behind `namespace/`.
+
+    Raises ContentError with every problem at its place, also for fixes that cannot be done in this workspace.
+    """
+    from treewalk.content.fields import Fields
+
+    if not namespace or not all(c.isalnum() or c in "-_." for c in namespace):
+        raise UsageError(f"{namespace!r} cannot be a namespace: letters, digits, -, _ and .")
+    problems: list[Problem] = []
+    try:
+        item = parse(file.read_bytes(), file.name, problems)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    draft = KnownDraft(problems)
+    if item is not None:
+        read_known_errors(item, draft)
+    check_fixes(draft.errors.values(), workspace.forest, workspace.playbooks, problems)
+    if item is None or problems:
+        raise ContentError(sorted(set(problems)))
+    fields = Fields(item, [], "")
+    plain = [fields.plain(one) for one in fields.items("errors")]
+    return [{**one, "id": f"{namespace}/{one['id']}", "trust": "candidate"} for one in plain]

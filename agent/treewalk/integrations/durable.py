@@ -1,0 +1,117 @@
+"""Incidents as durable workflows: DBOS keeps the result of every step, so that another process can go on.
+
+DBOS is one a process. An incident's workflow has the id `incident-N`; started twice, it runs once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from treewalk.errors import StoreError
+from treewalk.ports import Durable
+
+Live = Callable[[int, Durable], Awaitable[str]]
+_NAME = "treewalk"
+_VERSION = "1"  # of the order of steps in pipeline.live; workflows of another version are not replayed
+_ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+_live: Live | None = None
+_workflow: Any = None
+
+
+class _Steps:
+    async def step(self, name: str, function: Callable[[], Awaitable[Any]]) -> Any:
+        from dbos import DBOS
+
+        return await DBOS.run_step_async({"name": name}, function)
+
+
+class Workflows:
+    """The workflows of this process. `url` is a database's (sqlite:/// or postgresql://), `executor` this process."""
+
+    def __init__(self, url: str, executor: str, live: Live) -> None:
+        self.url, self.executor, self._own = url, executor, live
+        self._launched = False
+
+    def launch(self) -> None:
+        """Open the database and be ready. Raises StoreError."""
+        global _live
+        from dbos import DBOS
+        from sqlalchemy.exc import SQLAlchemyError
+
+        _live = self._own
+        for name in ("dbos", "alembic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            DBOS(
+                config={
+                    "name": _NAME,
+                    "system_database_url": self.url,
+                    "executor_id": self.executor,
+                    "application_version": _VERSION,
+                    "log_level": "CRITICAL",
+                    "use_listen_notify": False,
+                    "sys_db_pool_size": 4,
+                }
+            )
+            _register()
+            DBOS.launch()
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreError(f"the workflows' database cannot be used: {type(error).__name__}") from None
+        self._launched = True
+
+    def close(self) -> None:
+        """Stop. Workflows that are under way stay to be taken over."""
+        if self._launched:
+            from dbos import DBOS
+
+            DBOS.destroy(workflow_completion_timeout_sec=0)
+            self._launched = False
+
+    async def start(self, number: int, attempt: int = 0) -> None:
+        """Begin to work on an incident; nothing happens where somebody does already."""
+        from dbos import DBOS, SetWorkflowID
+
+        with SetWorkflowID(_identity(number, attempt)):
+            await DBOS.start_workflow_async(_register(), number)
+
+    async def state(self, number: int) -> tuple[str | None, int]:
+        """Of the newest workflow of an incident: its status (None: there is none), and which attempt it is."""
+        from dbos import DBOS
+
+        attempt, found = 0, None
+        while True:
+            one = await DBOS.get_workflow_status_async(_identity(number, attempt))
+            if one is None:
+                return found, max(0, attempt - 1)
+            found, attempt = str(one.status), attempt + 1
+
+    def ended(self, status: str | None) -> bool:
+        """Whether a workflow of that status does nothing more."""
+        return status in _ENDED
+
+    async def take_over(self, executors: Sequence[str]) -> int:
+        """Go on with what dead processes left; how many workflows."""
+        from dbos import DBOS
+
+        found = await asyncio.to_thread(DBOS._recover_pending_workflows, list(executors))
+        return len(found)
+
+
+def _identity(number: int, attempt: int) -> str:
+    return f"incident-{number}" if attempt == 0 else f"incident-{number}.{attempt}"
+
+
+def _register() -> Any:
+    global _workflow
+    if _workflow is None:
+        from dbos import DBOS
+
+        async def incident(number: int) -> str:
+            assert _live is not None
+            return await _live(number, _Steps())
+
+        _workflow = DBOS.workflow(name="incident", max_recovery_attempts=1000)(incident)
+    return _workflow

@@ -1,0 +1,139 @@
+"""What is remembered of an error that was not known and has been fixed: a signature that waits for a human's review.
+
+Pure. Texts come from logs, so they become patterns with everything escaped: data, never a pattern of a stranger's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from treewalk.model.acting import Plan, canonical
+from treewalk.model.diagnosis import Diagnosis
+from treewalk.model.evidence import Anomaly, LogGroup
+from treewalk.model.tree import Node, Tree
+
+_MASK = re.compile(r"<(time|id|hex|ip|n|text)>")
+_SLOTS = {
+    "time": r"[\dA-Za-z:., /+-]{4,40}",
+    "id": r"[\w-]{5,40}",
+    "hex": r"[0-9a-fA-Fx]+",
+    "ip": r"[0-9a-fA-F.:]+",
+    "n": r"[-+]?\d[\d.,:]*[A-Za-zµ%]{0,3}",
+    "text": r"\S{1,102}",
+}
+_COUNTERS = ("_total", "_count", "_sum", "_bucket")
+_PLAIN = re.compile(r"[A-Za-z_:][\w:]*")
+_CLEAR = 4.0  # how far from its past, in robust z, a series has to be for a condition to be made of it
+_LONGEST = 300  # characters of a pattern
+
+
+def candidate(diagnosis: Diagnosis, tree: Tree, plan: Plan, window: float) -> dict[str, Any] | None:
+    """A known error in the form of its file, made of what this diagnosis saw; None when it saw nothing telling.
+
+    `window` (seconds) is that of the diagnosis. The signature asks for the node, the most frequent kind of error line
+    and the most deviating series, whichever there are; at least one besides the node.
+    """
+    cause = diagnosis.root_cause
+    if cause is None or plan.playbook is None:
+        return None
+    node = tree.nodes[cause.node]
+    places = [node.name, *reversed(tree.path(node.name)[:-1])]
+    group = _telling(diagnosis.findings.logs, places)
+    found = _deviating(diagnosis.findings.anomalies, places)
+    signature: dict[str, Any] = {"node": group.node if group else node.name}
+    if group is not None:
+        signature["log_pattern"] = pattern_of(group.template)
+    if found is not None:
+        signature["metric_condition"] = condition_of(found, window)
+    if len(signature) == 1:
+        return None
+    return {
+        "id": _identity(signature, node.name),
+        "signature": signature,
+        "root_cause": f"{node.name}: {_short(cause.reason)}",
+        "root_node": node.name,
+        "category": "learned",
+        "severity": "medium",
+        "fix": {"playbook": plan.playbook, "with": _arguments(node)},
+        "description": f"Learned from a fix of {diagnosis.sla} that held; review it before it may act alone.",
+    }
+
+
+def _telling(groups: Iterable[LogGroup], places: list[str]) -> LogGroup | None:
+    """The most frequent error lines of the cause itself, else of the nearest node above it that has some."""
+    known = [g for g in groups if g.node in places and _words(g.template) >= 2]
+    return min(known, key=lambda g: (places.index(g.node), -g.count, g.template), default=None)
+
+
+def _words(template: str) -> int:
+    """Words that say something: letters, not masks."""
+    return len(re.findall(r"[A-Za-z]{3,}", _MASK.sub(" ", template)))
+
+
+def _deviating(anomalies: Iterable[Anomaly], places: list[str]) -> Anomaly | None:
+    """The most deviating series of the cause itself, else of the nearest node above it that has one."""
+    clear = [a for a in anomalies if a.node in places and abs(a.score) >= _CLEAR and a.level != a.baseline]
+    return min(clear, key=lambda a: (places.index(a.node), -abs(a.score), a.query), default=None)
+
+
+def pattern_of(template: str) -> str:
+    """An RE2 pattern for lines of a template: what was masked varies, everything else is literal."""
+    parts, last = [], 0
+    for mask in _MASK.finditer(template):
+        parts += [_literal(template[last : mask.start()]), _SLOTS[mask[1]]]
+        last = mask.end()
+    parts.append(_literal(template[last:]))
+    whole, kept = "", []
+    for part in parts:  # whole parts only: a cut slot would be another pattern
+        if len(whole) + len(part) > _LONGEST:
+            break
+        whole += part
+        kept.append(part)
+    return "".join(kept)
+
+
+def _literal(text: str) -> str:
+    escaped = re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", text)
+    return re.sub(r"\s+", r"\\s+", escaped)
+
+
+def condition_of(found: Anomaly, window: float) -> str:
+    """A condition that holds at the level that was seen, and not at that of the past: in the middle of the two, and
+    beyond three spreads of the past."""
+    up = found.level > found.baseline
+    middle = (found.level + found.baseline) / 2
+    beyond = found.baseline + (3 * found.spread if up else -3 * found.spread)
+    limit = max(middle, min(beyond, found.level)) if up else min(middle, max(beyond, found.level))
+    plain = _PLAIN.fullmatch(found.query.split("{")[0].strip())
+    counter = plain is not None and plain[0].endswith(_COUNTERS)
+    query = f"rate({found.query}[{max(1, math.ceil(window))}s])" if counter else found.query
+    grouped = f"({query})" if re.search(r"\s(?:and|or|unless|[-+*/%^]|[<>=!]=?)\s", query) else query
+    return f"{grouped} {'>' if up else '<'} {_rounded(limit, up=up)}"
+
+
+def _rounded(value: float, *, up: bool) -> str:
+    """Three digits, rounded towards the past, so that the level seen is still beyond it."""
+    if value == 0:
+        return "0"
+    scale = 10 ** (math.floor(math.log10(abs(value))) - 2)
+    digits = math.floor(value / scale) if up else math.ceil(value / scale)
+    return f"{digits * scale:.12g}"
+
+
+def _identity(signature: Mapping[str, Any], node: str) -> str:
+    digest = hashlib.sha256(canonical(dict(signature)).encode()).hexdigest()[:6]
+    return f"learned-{node}-{digest}"
+
+
+def _arguments(node: Node) -> dict[str, Any]:
+    remedy = node.fields.get("remedy") or {}
+    given = remedy.get("with") or {}
+    return dict(given) if isinstance(given, Mapping) else {}
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:200]
