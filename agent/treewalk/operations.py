@@ -319,7 +319,7 @@ class Operations:
         spec = walk.baseline.spec()
         end = at - walk.since
         tested = await self.backtest(error, end - min(spec.baseline, 86400.0), end, window=walk.since)
-        if tested.firings:
+        if tested.false:
             return {"id": None, "said": f"nothing was learned: {error.id} would also have fired when all was well"}
         kept = self.lessons.keep(error.id, document, number, self.app.clock.now(), "treewalk")
         said = f"learned {error.id}" if kept else f"{error.id} was learned before"

@@ -147,7 +147,9 @@ def _pattern(value: Any) -> str:
 def _fix(fields: Fields) -> Fix:
     fields.what = "a fix"
     fields.closed(FIX_FIELDS)
-    kind = _one_of(fields, "type", FIX_TYPES, "automated" if fields.has("playbook") or fields.has("steps") else "escalate")
+    kind = _one_of(
+        fields, "type", FIX_TYPES, "automated" if fields.has("playbook") or fields.has("steps") else "escalate"
+    )
     steps = tuple(step for step in (_step(item, fields) for item in fields.items("steps")) if step is not None)
     arguments = fields.mapping("with")
     if fields.has("steps") and fields.has("playbook"):

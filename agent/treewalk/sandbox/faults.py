@@ -98,7 +98,7 @@ def _restore(sandbox: Sandbox) -> None:
     sandbox.configure("ingestion", feed_port=ports["feed"])
     sandbox.configure("consumer", store_redis_port=ports["store_redis"])
     sandbox.configure("derived", seconds_an_entity=0.005)
-    sandbox.configure("leaker", leave_at=MAX_CLIENTS - 6, again_after=None)
+    sandbox.configure("leaker", leave_at=MAX_CLIENTS - 6)
     states = sandbox.processes()
     broken = (sandbox.folder / "fault").read_text() if (sandbox.folder / "fault").exists() else ""
     if broken == "consumer_stopped":
@@ -132,7 +132,7 @@ def _leak(sandbox: Sandbox) -> None:
 
 
 def _leak_again(sandbox: Sandbox) -> None:
-    sandbox.configure("leaker", again_after=12.0)
+    sandbox.configure("leaker", leave_at=MAX_CLIENTS - 6, again_after=12.0)
     sandbox.supervisor().startProcess("leaker")
 
 

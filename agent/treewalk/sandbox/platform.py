@@ -272,7 +272,7 @@ class Sandbox:
         self.configure("ingestion", feed_port=ports["feed"])
         self.configure("consumer", store_redis_port=ports["store_redis"])
         self.configure("derived", seconds_an_entity=0.005)
-        self.configure("leaker", leave_at=MAX_CLIENTS - 6, again_after=None)
+        self.configure("leaker", leave_at=MAX_CLIENTS - 6)
         values = {"folder": str(self.folder), "ports": ports}
         programs = _programs(self.folder, ports)
         user = "root" if os.geteuid() == 0 else ""

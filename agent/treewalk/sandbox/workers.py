@@ -283,13 +283,14 @@ def leaker(ports: dict[str, int]) -> None:
     With `again_after` (seconds) it takes them all again, so long after they were closed: a fix that does not last.
     """
     settings = _settings("leaker")
+    again_after = settings.get("again_after")
     held: list[Any] = []
     watch = _redis(ports["store_redis"])
     _take_all(watch, ports["store_redis"], settings["leave_at"], held)
     while True:
-        time.sleep(settings["again_after"] or 10.0)
+        time.sleep(again_after or 10.0)
         info: dict[str, Any] = watch.info("clients")
-        if settings["again_after"] is None:
+        if again_after is None:
             held.append(_forgotten(ports["store_redis"]))
         elif info["connected_clients"] < settings["leave_at"] / 2:
             _take_all(watch, ports["store_redis"], settings["leave_at"], held)

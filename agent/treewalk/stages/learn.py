@@ -14,7 +14,7 @@ from typing import Any
 from treewalk.model.acting import Plan, canonical
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.evidence import Anomaly, LogGroup
-from treewalk.model.tree import Node, Tree
+from treewalk.model.tree import Node, Sla, Tree
 
 _MASK = re.compile(r"<(time|id|hex|ip|n|text)>")
 _SLOTS = {
@@ -26,6 +26,8 @@ _SLOTS = {
     "text": r"\S{1,102}",
 }
 _COUNTERS = ("_total", "_count", "_sum", "_bucket")
+_COMPOUND = re.compile(r"\s(?:and|or|unless|[-+*/%^]|[<>=!]=?)\s")
+_OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 _PLAIN = re.compile(r"[A-Za-z_:][\w:]*")
 _CLEAR = 4.0  # how far from its past, in robust z, a series has to be for a condition to be made of it
 _LONGEST = 300  # characters of a pattern
@@ -35,7 +37,8 @@ def candidate(diagnosis: Diagnosis, tree: Tree, plan: Plan, window: float) -> di
     """A known error in the form of its file, made of what this diagnosis saw; None when it saw nothing telling.
 
     `window` (seconds) is that of the diagnosis. The signature asks for the node, the most frequent kind of error line
-    and the most deviating series, whichever there are; at least one besides the node.
+    and the most deviating series, whichever there are; with neither, for the SLA's own violation. (What is learned
+    holds only at a node that is in trouble, so that even this says something.)
     """
     cause = diagnosis.root_cause
     if cause is None or plan.playbook is None:
@@ -49,8 +52,11 @@ def candidate(diagnosis: Diagnosis, tree: Tree, plan: Plan, window: float) -> di
         signature["log_pattern"] = pattern_of(group.template)
     if found is not None:
         signature["metric_condition"] = condition_of(found, window)
-    if len(signature) == 1:
-        return None
+    elif group is None:
+        broken = _broken(tree.sla)
+        if broken is None:
+            return None
+        signature["metric_condition"] = broken
     return {
         "id": _identity(signature, node.name),
         "signature": signature,
@@ -61,6 +67,14 @@ def candidate(diagnosis: Diagnosis, tree: Tree, plan: Plan, window: float) -> di
         "fix": {"playbook": plan.playbook, "with": _arguments(node)},
         "description": f"Learned from a fix of {diagnosis.sla} that held; review it before it may act alone.",
     }
+
+
+def _broken(sla: Sla) -> str | None:
+    """The condition that an SLA is violated; None where it has no limit of its own."""
+    if sla.query is None or sla.threshold is None:
+        return None
+    query = f"({sla.query})" if _COMPOUND.search(sla.query) else sla.query
+    return f"{query} {_OPPOSITE[sla.threshold.op]} {sla.threshold.limit:.12g}"
 
 
 def _telling(groups: Iterable[LogGroup], places: list[str]) -> LogGroup | None:
@@ -111,7 +125,7 @@ def condition_of(found: Anomaly, window: float) -> str:
     plain = _PLAIN.fullmatch(found.query.split("{")[0].strip())
     counter = plain is not None and plain[0].endswith(_COUNTERS)
     query = f"rate({found.query}[{max(1, math.ceil(window))}s])" if counter else found.query
-    grouped = f"({query})" if re.search(r"\s(?:and|or|unless|[-+*/%^]|[<>=!]=?)\s", query) else query
+    grouped = f"({query})" if _COMPOUND.search(query) else query
     return f"{grouped} {'>' if up else '<'} {_rounded(limit, up=up)}"
 
 

@@ -125,7 +125,8 @@ async def match(
 
 
 def _best_first(m: Match) -> tuple[Any, ...]:
-    return (-m.error.signature.specificity, -m.error.occurrence_count, m.error.id, m.node)
+    written = not m.error.learned  # by a human: it goes before what was learned and says as much
+    return (-m.error.signature.specificity, not written, -m.error.occurrence_count, m.error.id, m.node)
 
 
 def _is_near(m: Match) -> bool:
