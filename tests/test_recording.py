@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from treewalk.app import App, DiagnoseOptions, memoised, replay
 from treewalk.content.checks import builtin_checks
+from treewalk.diagnosing import Bench, diagnose
 from treewalk.errors import SourceRejected, SourceTimeout, UsageError
 from treewalk.integrations.clock import SystemClock
 from treewalk.model.condition import parse_condition
@@ -20,7 +21,6 @@ from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.series import LogLine, Sample
 from treewalk.model.tree import BaselineSpec, LogSpec, Tree
 from treewalk.model.verdict import Status, unhealthy
-from treewalk.diagnosing import Bench, diagnose
 from treewalk.recording import FORMAT, Recorder, open_recording
 from treewalk.stages.match import SignatureIndex
 from treewalk.stages.report import document

@@ -1,0 +1,340 @@
+"""An incident's life: every ending, every road to it, what is written down on the way. A real store, a fake world."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from treewalk.model.acting import Autonomy
+from treewalk.model.policy import Limits, Policy, Repeats, Returns, Scope, TierRule
+from treewalk.pipeline import live
+
+from tests.support.acting import FAILURES, Plainly, Scene, error_with
+
+QUICK = Repeats(first=0.0, most=100)
+
+
+async def life_of(scene: Scene, number: int | None = None) -> tuple[str, Mapping[str, Any]]:
+    number = number or scene.cases.open(scene.sla, "a test", scene.clock.now())
+    ending = await asyncio.wait_for(live(number, scene.desk(), Plainly()), 20)
+    return ending, scene.cases.life(number)
+
+
+def told(scene: Scene, number: int = 1) -> str:
+    return "\n".join(f"{row['kind']}: {row['text']}" for row in scene.cases.timeline(number))
+
+
+async def test_a_known_error_is_fixed_proven_and_remembered(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    ending, life = await life_of(scene)
+    assert ending == "resolved"
+    assert [kind for kind, _ in scene.world.did] == ["mend"]
+    assert life["state"] == "closed"
+    record = scene.lessons.record("ke-1", "trusted")
+    assert (record.fires, record.wins, record.failures) == (1, 1, 0)
+    assert scene.audit.verify()[1] == []
+    kinds = [row["kind"] for row in scene.audit.rows()]
+    assert kinds == ["open", "plan", "decision", "intent", "outcome", "close"]
+    assert "holds: it has held for 5s" in told(scene)
+
+
+async def test_an_sla_that_is_met_is_left_alone(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.world.broken = False
+    assert (await life_of(scene))[0] == "no_fault_found"
+    assert scene.world.did == []
+
+
+async def test_nobody_to_blame_is_a_matter_for_a_human(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.error = None
+    ending, life = await life_of(scene)
+    assert ending == "escalated"
+    assert "declares no remedy" in life["why"]
+
+
+async def test_a_fix_that_does_not_help_is_undone_and_escalated(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.world.mends = False
+    ending, life = await life_of(scene)
+    assert ending == "escalated"
+    assert "did not hold within" in life["why"]
+    assert [kind for kind, _ in scene.world.did] == ["mend", "unmend"]
+    assert scene.lessons.record("ke-1", "trusted").failures == 1
+
+
+@pytest.mark.parametrize(("how", "said"), [("failed", "it did not"), ("unknown", "nobody knows")])
+async def test_a_step_that_fails_ends_the_plan(tmp_path: Path, how: str, said: str) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "mend", "how": "harder"})
+    scene.world.fails = FAILURES[how]
+    ending, life = await life_of(scene)
+    assert (ending, said in life["why"]) == ("escalated", True)
+    assert [kind for kind, _ in scene.world.did] == ["mend"]
+    assert scene.ledger.of(1)[0]["outcome"] == how
+
+
+async def test_an_action_with_a_mistake_of_its_own_has_an_unknown_outcome(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.world.fails = ZeroDivisionError("oops")
+    ending, life = await life_of(scene)
+    assert ending == "escalated"
+    assert "ZeroDivisionError" in life["why"]
+    assert scene.ledger.of(1)[0]["outcome"] == "unknown"
+
+
+async def test_an_inline_proof_that_fails_escalates_with_the_plans_own_words(tmp_path: Path) -> None:
+    scene = Scene(
+        tmp_path,
+        {"action": "mend"},
+        {"action": "verify", "check": "up > 0", "timeout": "10s"},
+        {"action": "escalate_if_failed", "message": "call the storage team"},
+    )
+    scene.world.mends = False
+    ending, life = await life_of(scene)
+    assert ending == "escalated"
+    assert life["why"].startswith("call the storage team")
+
+
+async def test_waiting_is_a_step_that_can_fix_by_itself(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "wait", "duration": "60s"}, {"action": "verify", "check": "up > 0"})
+
+    async def heal() -> None:
+        scene.world.broken = False
+
+    scene.clock.sleep = _healing(scene)  # type: ignore[method-assign]
+    ending, _ = await life_of(scene)
+    assert ending == "resolved"
+    assert scene.world.did == []
+    assert sum(scene.clock.slept) >= 60
+
+
+def _healing(scene: Scene) -> Any:
+    plain = type(scene.clock).sleep
+
+    async def sleep(seconds: float) -> None:
+        scene.world.broken = False
+        await plain(scene.clock, seconds)
+
+    return sleep
+
+
+async def test_the_kill_switch_refuses_everything(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.killed = "somebody: stop"
+    ending, life = await life_of(scene)
+    assert (ending, scene.world.did) == ("refused", [])
+    assert "kill switch" in life["why"]
+
+
+async def test_the_kill_switch_stops_between_two_steps(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "mend", "how": "again"})
+
+    def pull() -> None:
+        scene.killed = "somebody: stop"
+
+    scene.world.before_run = pull
+    scene.world.mends = False
+    ending, _ = await life_of(scene)
+    assert ending == "refused"
+    assert len(scene.world.did) == 1
+
+
+async def test_the_kill_switch_ends_a_wait(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "wait", "duration": "1h"}, {"action": "mend"})
+    original = scene.clock.sleep
+
+    async def sleep(seconds: float) -> None:
+        await original(seconds)
+        if sum(scene.clock.slept) > 10:
+            scene.killed = "somebody: stop"
+
+    scene.clock.sleep = sleep  # type: ignore[method-assign]
+    assert (await life_of(scene))[0] == "refused"
+    assert sum(scene.clock.slept) < 20
+    assert scene.world.did == []
+
+
+async def test_cancelling_stops_what_has_not_begun(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "mend", "how": "again"})
+    scene.world.mends = False
+    scene.world.before_run = lambda: scene.cases.close(1, "cancelled", "by hand", scene.clock.now(), {}) and None
+    ending, life = await life_of(scene)
+    assert (ending, life["ending"]) == ("cancelled", "cancelled")
+    assert len(scene.world.did) == 1
+    assert scene.ledger.of(1)[0]["outcome"] == "done"
+
+
+@pytest.mark.parametrize("granted", [True, False])
+async def test_a_human_is_asked_and_the_answer_counts(tmp_path: Path, granted: bool) -> None:
+    scene = Scene(tmp_path, {"action": "mend_asked"})
+    _answering(scene, granted)
+    ending, life = await life_of(scene)
+    assert ending == ("resolved" if granted else "refused")
+    assert bool(scene.world.did) is granted
+    assert ("denied" in life["why"]) is not granted
+
+
+def _answering(scene: Scene, granted: bool) -> None:
+    original = scene.clock.sleep
+
+    async def sleep(seconds: float) -> None:
+        await original(seconds)
+        life = scene.cases.life(1)
+        if life["state"] == "asking":
+            scene.cases.answer(1, life["digest"], "ann", granted, "test", scene.clock.now())
+
+    scene.clock.sleep = sleep  # type: ignore[method-assign]
+
+
+async def test_silence_escalates_and_never_approves(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_asked"})
+    ending, life = await life_of(scene)
+    assert (ending, scene.world.did) == ("escalated", [])
+    assert "nobody answered" in life["why"]
+
+
+async def test_one_approval_covers_the_whole_plan_and_no_other(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_asked"}, {"action": "mend_asked", "how": "twice"})
+    _answering(scene, granted=True)
+    assert (await life_of(scene))[0] == "resolved"
+    assert len(scene.world.did) == 2
+    scene.world.broken = True
+    assert scene.cases.answer(1, "0" * 64, "ann", True, "test", scene.clock.now()) == "not asked"
+    assert scene.cases.answer(1, scene.cases.life(1)["digest"], "bob", True, "test", scene.clock.now()) == "already"
+
+
+async def test_a_fix_waits_until_the_node_has_been_unhealthy_for_long_enough(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_later"}, policy=Policy(after=120.0, repeats=QUICK))
+    began = scene.clock.now()
+    assert (await life_of(scene))[0] == "resolved"
+    assert scene.clock.now() - began >= 90  # it had been unhealthy for 30 s
+    assert len(scene.world.did) == 1
+
+
+async def test_what_recovers_by_itself_while_it_waits_is_left_alone(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_later"}, policy=Policy(after=120.0, repeats=QUICK))
+    scene.clock.sleep = _healing(scene)  # type: ignore[method-assign]
+    ending, life = await life_of(scene)
+    assert (ending, scene.world.did) == ("resolved", [])
+    assert "by itself" in life["why"]
+    assert scene.lessons.record("ke-1", "trusted").fires == 0
+
+
+async def test_what_deletes_data_is_refused_even_with_a_rule_that_allows_it(tmp_path: Path) -> None:
+    policy = Policy(tiers=(TierRule(Scope(), Autonomy.FULL),), repeats=QUICK)
+    scene = Scene(tmp_path, {"action": "mend_forbidden"}, policy=policy)
+    assert (await life_of(scene))[0] == "refused"
+    assert scene.world.did == []
+
+
+async def test_a_rehearsal_that_fails_stops_the_step(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.world.preview_fails = True
+    ending, life = await life_of(scene)
+    assert (ending, scene.world.did) == ("refused", [])
+    assert "rehearsal" in life["why"]
+
+
+async def test_without_sight_nothing_is_done_alone(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.world.visible = False
+    ending, _ = await life_of(scene)
+    assert (ending, scene.world.did) == ("escalated", [])  # it asked, and nobody answered
+
+
+async def test_a_proof_without_sight_is_inconclusive_and_counts_as_a_failure(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+
+    def blind() -> None:
+        scene.world.visible = False
+
+    scene.world.before_run = blind
+    ending, life = await life_of(scene)
+    assert ending == "escalated"
+    assert "could not be told" in life["why"]
+    assert scene.lessons.history(scene.sla, "store", 0)[0]["result"] == "inconclusive"
+
+
+async def test_a_fix_that_does_not_last_is_tried_three_times_and_then_suspended(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, policy=Policy(repeats=QUICK, returns=Returns(3600.0, 3), limits=Limits(99, 99, 99)))
+    endings = []
+    for _ in range(5):
+        scene.world.broken = True
+        endings.append((await life_of(scene, scene.cases.open(scene.sla, "again", scene.clock.now())))[0])
+        scene.clock.at += 60
+    assert endings == ["resolved", "resolved", "resolved", "escalated", "escalated"]
+    assert len(scene.world.did) == 3
+    assert scene.lessons.trusts() == {"ke-1": "suspended"}
+    assert "3 fixes of store" in scene.cases.life(4)["why"]
+
+
+async def test_a_fix_that_lasts_longer_than_the_window_counts_as_a_win(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, policy=Policy(repeats=QUICK, returns=Returns(600.0, 1), limits=Limits(99, 99, 99)))
+    for _ in range(4):
+        scene.world.broken = True
+        assert (await life_of(scene, scene.cases.open(scene.sla, "again", scene.clock.now())))[0] == "resolved"
+        scene.clock.at += 1200
+
+
+async def test_a_suspended_fix_is_only_done_with_a_humans_approval(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.lessons.set_trust("ke-1", "suspended", "ann", "it harms", 1.0)
+    assert (await life_of(scene))[0] == "escalated"
+    assert scene.world.did == []
+
+
+async def test_two_incidents_at_one_node_take_turns(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.clock.sleep = _yielding(scene)  # type: ignore[method-assign]
+    first = scene.cases.open(scene.sla, "one", scene.clock.now())
+    second = scene.cases.open(scene.sla, "two", scene.clock.now())
+    endings = await asyncio.gather(live(first, scene.desk(), Plainly()), live(second, scene.desk(), Plainly()))
+    assert endings == ["resolved", "resolved"]
+    assert len(scene.world.did) == 1
+    assert f"incident {first} mended it" in scene.cases.life(second)["why"]
+
+
+def _yielding(scene: Scene) -> Any:
+    plain = type(scene.clock).sleep
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(0.001)
+        await plain(scene.clock, seconds)
+
+    return sleep
+
+
+async def test_the_second_of_two_acts_when_the_first_did_not_help(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, policy=Policy(repeats=QUICK))
+    scene.clock.sleep = _yielding(scene)  # type: ignore[method-assign]
+    scene.world.mends = False
+
+    def second_time() -> None:
+        scene.world.mends = len([1 for kind, _ in scene.world.did if kind == "mend"]) >= 1
+
+    scene.world.before_run = second_time
+    numbers = [scene.cases.open(scene.sla, name, scene.clock.now()) for name in ("one", "two")]
+    endings = await asyncio.gather(*(live(n, scene.desk(), Plainly()) for n in numbers))
+    assert sorted(endings) == ["escalated", "resolved"]
+
+
+async def test_everything_that_is_recorded_is_json(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+
+    class Strict(Plainly):
+        async def step(self, name: str, function: Any) -> Any:
+            return json.loads(json.dumps(await super().step(name, function), allow_nan=False))
+
+    number = scene.cases.open(scene.sla, "a test", scene.clock.now())
+    assert await live(number, scene.desk(), Strict()) == "resolved"
+
+
+async def test_a_candidate_does_not_act(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.error = error_with({"action": "mend"}, trust="candidate")
+    ending, _ = await life_of(scene)
+    assert (ending, scene.world.did) == ("escalated", [])
