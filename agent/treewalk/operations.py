@@ -255,7 +255,7 @@ class Operations:
         now = self.app.clock.now
         workflows = Workflows(self.app.workflow_url, self.worker, self._live)
         self.workers.register(self.worker, now())
-        await asyncio.to_thread(workflows.launch)
+        await workflows.launch()
         keeper = asyncio.create_task(self._keep_working(workflows))
         try:
             yield workflows
@@ -263,7 +263,7 @@ class Operations:
             keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeper
-            await asyncio.to_thread(workflows.close)
+            await workflows.close()
             self.workers.leave(self.worker)
 
     async def _live(self, number: int, durable: Durable) -> str:
@@ -292,6 +292,12 @@ class Operations:
                 await workflows.start(life["number"])
             elif workflows.ended(status):
                 await workflows.start(life["number"], attempt + 1)
+
+    async def stay(self) -> None:
+        """Work on whatever processes leave behind, until this one is told to end."""
+        async with self.working():
+            while True:
+                await self.app.clock.sleep(3600.0)
 
     async def resume(self) -> Sequence[int]:
         """Finish every living incident that no living process works on; their numbers."""

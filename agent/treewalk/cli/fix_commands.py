@@ -166,7 +166,13 @@ def _rehearsal(found: Rehearsal) -> dict[str, Any]:
     }
 
 
-def resume(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> int:
+def resume(
+    context: typer.Context,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Go on until Ctrl-C: one of several that share the work.")
+    ] = False,
+    format: FormatOption = PlainFormat.TEXT,
+) -> int:
     """Finish the incidents that processes which died have left. Runs until all of them are closed."""
 
     async def run() -> list[dict[str, Any]]:
@@ -174,6 +180,9 @@ def resume(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> i
 
         async with context.obj.app() as app:
             operations = Operations(app)
+            if stay:
+                note("working on what other processes leave behind; Ctrl-C ends it")
+                await operations.stay()
             numbers = await operations.resume()
             return [dict(operations.cases.life(number)) for number in numbers]
 

@@ -19,13 +19,24 @@ _VERSION = "1"  # of the order of steps in pipeline.live; workflows of another v
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _live: Live | None = None
 _workflow: Any = None
+_home: asyncio.AbstractEventLoop | None = None
 
 
 class _Steps:
     async def step(self, name: str, function: Callable[[], Awaitable[Any]]) -> Any:
         from dbos import DBOS
 
-        return await DBOS.run_step_async({"name": name}, function)
+        async def at_home() -> Any:
+            """What was taken over runs on a loop of DBOS's own; connections belong to the loop that opened them."""
+            if _home is None or asyncio.get_running_loop() is _home:
+                return await function()
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(function), _home))
+
+        return await DBOS.run_step_async({"name": name}, at_home)
+
+
+async def _awaited(function: Callable[[], Awaitable[Any]]) -> Any:
+    return await function()
 
 
 class Workflows:
@@ -35,8 +46,13 @@ class Workflows:
         self.url, self.executor, self._own = url, executor, live
         self._launched = False
 
-    def launch(self) -> None:
-        """Open the database and be ready. Raises StoreError."""
+    async def launch(self) -> None:
+        """Open the database and be ready; steps run on this loop. Raises StoreError."""
+        global _home
+        _home = asyncio.get_running_loop()
+        await asyncio.to_thread(self._launch)
+
+    def _launch(self) -> None:
         global _live
         from dbos import DBOS
         from sqlalchemy.exc import SQLAlchemyError
@@ -62,12 +78,12 @@ class Workflows:
             raise StoreError(f"the workflows' database cannot be used: {type(error).__name__}") from None
         self._launched = True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop. Workflows that are under way stay to be taken over."""
         if self._launched:
             from dbos import DBOS
 
-            DBOS.destroy(workflow_completion_timeout_sec=0)
+            await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
             self._launched = False
 
     async def start(self, number: int, attempt: int = 0) -> None:

@@ -1,0 +1,157 @@
+"""Processes that are to be killed: forked from one that has imported everything, so that each is there at once.
+
+Reads jobs as JSON lines from stdin, answers each with one JSON line. A job: `workspace`, `do` (a list of SLAs to fix
+at once, null to resume, or `stay` to work until the file `until` is there), `kill_at` (the number of the point to die at), `kill_after` (seconds until it is killed).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_points = 0
+_kill_at: int | None = None
+
+
+def point() -> None:
+    """One place where a process may die; it does at the one that was asked for."""
+    global _points
+    _points += 1
+    if _points == _kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _instrument() -> None:
+    """Points around every durable step, every line of the ledger, and every action."""
+    from treewalk.actions.http import HttpCall
+    from treewalk.integrations import durable
+    from treewalk.store.casebook import Casebook
+    from treewalk.store.ledger import Ledger
+
+    step = durable._Steps.step
+
+    async def stepped(self: Any, name: str, function: Any) -> Any:
+        async def inner() -> Any:
+            point()
+            result = await function()
+            point()
+            return result
+
+        result = await step(self, name, inner)
+        point()
+        return result
+
+    durable._Steps.step = stepped  # type: ignore[method-assign]
+    for owner, name in ((Ledger, "intend"), (Ledger, "settle"), (Casebook, "close"), (Casebook, "planned")):
+        setattr(owner, name, _around(getattr(owner, name)))
+    run = HttpCall.run
+
+    async def ran(self: Any, params: Any, hands: Any) -> Any:
+        point()
+        result = await run(self, params, hands)
+        point()
+        return result
+
+    HttpCall.run = ran  # type: ignore[method-assign]
+
+
+def _around(function: Any) -> Any:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        point()
+        result = function(*args, **kwargs)
+        point()
+        return result
+
+    return wrapped
+
+
+def _child(job: dict[str, Any]) -> int:
+    global _kill_at
+    _kill_at = job.get("kill_at")
+    from treewalk.app import App
+    from treewalk.operations import Operations
+
+    async def work() -> None:
+        async with App.open(Path(job["workspace"])) as app:
+            operations = Operations(app, poll=0.05)
+            if job["do"] is None:
+                await operations.resume()
+                return
+            if job["do"] == "stay":
+                async with operations.working():
+                    while not Path(job["until"]).exists():
+                        await asyncio.sleep(0.05)
+                return
+            async with operations.working() as workflows:
+                numbers = [operations.open(sla, "a test") for sla in job["do"]]
+                for number in numbers:
+                    await workflows.start(number)
+                for number in numbers:
+                    await operations.until_closed(number, workflows)
+
+    asyncio.run(work())
+    return 0
+
+
+def _serve(job: dict[str, Any]) -> dict[str, Any]:
+    reading, writing = os.pipe()
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = _child(job)
+        except BaseException as error:  # noqa: BLE001  whatever it is: the parent reads the code
+            print(f"child: {type(error).__name__}: {error}", file=sys.stderr)
+        os.write(writing, json.dumps(_points).encode())
+        os._exit(code)
+    os.close(writing)
+    limit = job.get("kill_after")
+    killed = False
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        late = time.monotonic() - began
+        if (limit is not None and late > limit) or late > 90:
+            os.kill(child, signal.SIGKILL)
+            killed, limit = True, 1e9
+        time.sleep(0.002)
+    points = os.read(reading, 100)
+    os.close(reading)
+    return {
+        "killed": killed or os.WIFSIGNALED(status),
+        "code": os.waitstatus_to_exitcode(status),
+        "points": int(points) if points else None,
+        "seconds": time.monotonic() - began,
+    }
+
+
+def main() -> None:
+    import dbos
+    import dbos._sys_db_sqlite  # noqa: F401
+    import prometheus_api_client  # noqa: F401
+    import promql_parser  # noqa: F401
+    import re2  # noqa: F401
+    import ruamel.yaml  # noqa: F401
+    import sqlite_utils  # noqa: F401
+    import treewalk.diagnosing
+    import treewalk.integrations.prometheus
+    import treewalk.operations
+    import treewalk.store.lessons
+    import treewalk.store.workers  # noqa: F401
+
+    _instrument()
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(_serve(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
