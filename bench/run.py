@@ -100,9 +100,9 @@ def process(what: str, arguments: list[str], goal: float) -> dict[str, Any]:
 async def walking(concurrency: int) -> dict[str, Any]:
     """1,000 nodes whose checks each take 100 ms at a local HTTP server, against ceil(1000/concurrency) × 100 ms."""
     from treewalk.content.checks import builtin_checks
+    from treewalk.diagnosing import Bench, diagnose
     from treewalk.integrations.clock import SystemClock
     from treewalk.model.tree import BaselineSpec, CheckSpec
-    from treewalk.diagnosing import Bench, diagnose
 
     server = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.slow_server", stdout=asyncio.subprocess.PIPE

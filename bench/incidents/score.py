@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from treewalk.content.checks import builtin_checks
+from treewalk.diagnosing import Bench, diagnose
 from treewalk.errors import SourceRejected
 from treewalk.integrations.clock import SystemClock
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.tree import Forest
-from treewalk.diagnosing import Bench, diagnose
 from treewalk.ports import LogSource
 from treewalk.stages.match import SignatureIndex
 from treewalk.stages.rank import Weights

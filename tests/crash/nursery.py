@@ -1,7 +1,8 @@
 """Processes that are to be killed: forked from one that has imported everything, so that each is there at once.
 
-Reads jobs as JSON lines from stdin, answers each with one JSON line. A job: `workspace`, `do` (a list of SLAs to fix
-at once, null to resume, or `stay` to work until the file `until` is there), `kill_at` (the number of the point to die at), `kill_after` (seconds until it is killed).
+Reads jobs as JSON lines from stdin, answers each with one JSON line. A job: `workspace`; `do`: a list of SLAs to fix at
+once, null to resume, or `stay` to work until the file `until` is there; `kill_at`: the number of the point to die at;
+`kill_after`: seconds until it is killed.
 """
 
 from __future__ import annotations
