@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from treewalk import (
     Amount,
     Probe,
     Seconds,
+    SourceError,
     SourceRejected,
     SourceUnreachable,
     Verdict,
     check,
+    degraded,
     format_duration,
     format_number,
     healthy,
@@ -145,24 +149,102 @@ def _stalled(client: Any, name: str, group: str, after: float | None) -> str:
 def _kafka(probe: Probe, group: str, limit: float, servers: str, topic: str) -> Verdict:
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    consumer = Consumer(
-        {"bootstrap.servers": probe.secret(servers), "group.id": group, "enable.auto.commit": False, "log_level": 0}
-    )
+    settings = {"bootstrap.servers": probe.secret(servers), "log_level": 0}
+    until = time.monotonic() + probe.timeout
+    consumer = None
     try:
-        metadata = consumer.list_topics(topic, timeout=probe.timeout).topics[topic]
-        if metadata.error is not None:
-            return unhealthy(f"the topic {topic} cannot be read: {metadata.error.str()}")
-        partitions = [TopicPartition(topic, number) for number in metadata.partitions]
-        lags: dict[int, int] = {}
-        for committed in consumer.committed(partitions, timeout=probe.timeout):
-            low, high = consumer.get_watermark_offsets(
-                TopicPartition(topic, committed.partition), timeout=probe.timeout
-            )
-            lags[committed.partition] = high - (committed.offset if committed.offset >= 0 else low)
+        consumer = Consumer({**settings, "group.id": group, "isolation.level": "read_uncommitted"})
+        numbers = _partitions(consumer, topic, probe.timeout)
+        if numbers is None:
+            return unhealthy(f"Kafka knows no topic {topic}")
+        committed = consumer.committed([TopicPartition(topic, n) for n in numbers], timeout=_left(until))
+        behind = _Behind()
+        for one in committed:
+            if one.error is not None:
+                raise KafkaException(one.error)
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, one.partition), timeout=_left(until))
+            behind.add(one.partition, one.offset, low, high)
+        if not behind.lags and not _exists(settings, group, _left(until)):
+            return unhealthy(f"Kafka knows no consumer group {group}")
     except KafkaException as error:
-        raise SourceUnreachable(f"Kafka does not answer: {error.args[0].str()}") from None
+        raise _failure(error) from None
     finally:
-        consumer.close()
-    worst = max(lags, key=lambda p: lags[p])
-    total = float(sum(lags.values()))
-    return _judge(total, limit, f"{format_number(total)} messages behind, most in partition {worst}")
+        if consumer is not None:
+            consumer.close()
+    return behind.judge(group, topic, limit)
+
+
+def _left(until: float) -> float:
+    return max(0.1, until - time.monotonic())
+
+
+def _partitions(consumer: Any, topic: str, timeout: float) -> list[int] | None:
+    """The partitions of a topic, None without such a topic; asking does not create it."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    metadata = consumer.list_topics(topic, timeout=timeout).topics[topic]
+    if metadata.error is None:
+        return sorted(metadata.partitions)
+    if metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        return None
+    raise KafkaException(metadata.error)
+
+
+def _exists(settings: dict[str, Any], group: str, timeout: float) -> bool:
+    from confluent_kafka import ConsumerGroupState
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient(settings)  # held by name: its answers die with it
+    state = admin.describe_consumer_groups([group], request_timeout=timeout)[group].result(timeout + 1).state
+    return bool(state != ConsumerGroupState.DEAD)
+
+
+def _failure(error: Any) -> SourceError:
+    """Codes below zero are the client's own: it got no answer. The others are what a broker said."""
+    cause = error.args[0]
+    if cause.code() < 0:
+        return SourceUnreachable(f"Kafka does not answer: {cause.str()}")
+    return SourceRejected(f"Kafka refused: {cause.str()}")
+
+
+@dataclass
+class _Behind:
+    """How far a group is behind, by partition, and what makes that less than certain."""
+
+    lags: dict[int, int] = field(default_factory=dict)  # of partitions in which the group has committed
+    untouched: dict[int, int] = field(default_factory=dict)  # all messages of partitions in which it has not
+    oddities: list[str] = field(default_factory=list)
+
+    def add(self, partition: int, committed: int, low: int, high: int) -> None:
+        if committed < 0:
+            self.untouched[partition] = high - low
+        elif committed > high:
+            self.oddities.append(
+                f"partition {partition} has committed {format_number(committed)}, past its end {format_number(high)}"
+            )
+            self.lags[partition] = 0
+        else:
+            self.lags[partition] = high - committed
+            if committed < low:
+                lost = format_number(low - committed)
+                self.oddities.append(f"{lost} messages of partition {partition} were deleted unread")
+
+    def judge(self, group: str, topic: str, limit: float) -> Verdict:
+        """Over the limit by what is certain is unhealthy; by what is not, or with something odd, degraded."""
+        sure, guessed = sum(self.lags.values()), sum(self.untouched.values())
+        if not self.lags and guessed:
+            return unknown(
+                f"the group {group} has committed nothing in {topic}, which holds {format_number(guessed)} messages"
+            )
+        most = max({**self.untouched, **self.lags}.items(), key=lambda item: item[1], default=(0, 0))
+        reason = f"{format_number(sure + guessed)} messages behind"
+        reason += f", most in partition {most[0]}" if most[1] else ""
+        notes = [
+            f"no commit in partition {n}, its {format_number(held)} messages counted"
+            for n, held in self.untouched.items()
+            if held
+        ]
+        verdict = _judge(sure + guessed, limit, "; ".join([reason, *notes, *self.oddities]))
+        if verdict.status.troubled == (sure >= limit) and not (self.oddities and sure < limit):
+            return verdict
+        return degraded(verdict.reason, observed=verdict.observed, expected=verdict.expected)

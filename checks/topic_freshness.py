@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from treewalk import (
     Probe,
     Seconds,
+    SourceError,
     SourceRejected,
     SourceUnreachable,
     Verdict,
@@ -20,6 +22,8 @@ from treewalk import (
     unhealthy,
     unknown,
 )
+
+_AHEAD = 60.0  # seconds by which clocks of two machines may differ
 
 
 @check("topic_freshness")
@@ -92,6 +96,9 @@ async def _growth(probe: Probe, query: str, max_age: float) -> Verdict:
 
 
 def _judge(age: float, max_age: float) -> Verdict:
+    if age < -_AHEAD:
+        ahead = format_duration(-age)
+        return unknown(f"the newest message carries a time {ahead} in the future: its age cannot be told")
     age = max(0.0, age)
     reason = f"the newest message is {format_duration(age)} old"
     observed, expected = format_duration(age), f"< {format_duration(max_age)}"
@@ -124,32 +131,102 @@ def _redis(probe: Probe, max_age: float, url: str, stream: str | list[str]) -> V
 
 
 def _kafka(probe: Probe, max_age: float, servers: str, topic: str) -> Verdict:
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
+    from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
     settings = {
         "bootstrap.servers": probe.secret(servers),
         "group.id": "treewalk",
         "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "fetch.message.max.bytes": 65_536,
         "log_level": 0,
     }
-    consumer = Consumer(settings)
-    newest = 0.0
+    until = time.monotonic() + probe.timeout
+    consumer = None
     try:
+        consumer = Consumer(settings)
         metadata = consumer.list_topics(topic, timeout=probe.timeout).topics[topic]
         if metadata.error is not None:
-            return unhealthy(f"the topic {topic} cannot be read: {metadata.error.str()}")
+            if metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return unhealthy(f"Kafka knows no topic {topic}")
+            raise KafkaException(metadata.error)
+        newest = _Newest(consumer, topic, until)
         for number in metadata.partitions:
-            _, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=probe.timeout)
-            if high <= 0:
-                continue
-            consumer.assign([TopicPartition(topic, number, high - 1)])
-            message = consumer.poll(probe.timeout / 2)
-            if message is not None and message.error() is None:
-                newest = max(newest, message.timestamp()[1] / 1000)
+            left = max(0.1, until - time.monotonic())
+            newest.bounds[number] = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=left)
+        newest.read()
     except KafkaException as error:
-        raise SourceUnreachable(f"Kafka does not answer: {error.args[0].str()}") from None
+        raise _failure(error) from None
     finally:
-        consumer.close()
-    if not newest:
-        return unhealthy(f"the topic {topic} holds no message", expected=f"< {format_duration(max_age)}")
-    return _judge(time.time() - newest, max_age)
+        if consumer is not None:
+            consumer.close()
+    return newest.judge(max_age)
+
+
+def _failure(error: Any) -> SourceError:
+    """Codes below zero are the client's own: it got no answer. The others are what a broker said."""
+    cause = error.args[0]
+    if cause.code() < 0:
+        return SourceUnreachable(f"Kafka does not answer: {cause.str()}")
+    return SourceRejected(f"Kafka refused: {cause.str()}")
+
+
+@dataclass
+class _Newest:
+    """The newest message of every partition that a reader gets.
+
+    The last offset may hold none: a transaction leaves its mark there, compaction and aborted messages leave
+    holes. So reading begins at the last offset and, where that gives nothing, ever further back.
+    """
+
+    consumer: Any
+    topic: str
+    until: float  # of the monotonic clock
+    bounds: dict[int, tuple[int, int]] = field(default_factory=dict)
+    times: dict[int, float | None] = field(default_factory=dict)  # Unix seconds; None: a message without a time
+    unread: list[int] = field(default_factory=list)
+
+    def read(self) -> None:
+        back = 1
+        wanted = {n: (low, high) for n, (low, high) in self.bounds.items() if high > low}
+        while wanted and time.monotonic() < self.until:
+            starts = {n: max(low, high - back) for n, (low, high) in wanted.items()}
+            ended = self._read_from(starts)
+            wanted = {n: w for n, w in wanted.items() if n not in ended or (n not in self.times and starts[n] > w[0])}
+            back *= 16
+        self.unread = sorted(wanted)
+
+    def _read_from(self, starts: dict[int, int]) -> set[int]:
+        """Read partitions to their ends, until the time is up; those whose end was reached."""
+        from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+        self.consumer.assign([TopicPartition(self.topic, n, offset) for n, offset in starts.items()])
+        ended: set[int] = set()
+        while len(ended) < len(starts) and (left := self.until - time.monotonic()) > 0:
+            message = self.consumer.poll(left)
+            if message is None:
+                continue
+            number, error = message.partition(), message.error()
+            if error is None:
+                kind, at = message.timestamp()
+                self.times[number] = at / 1000 if kind else None
+                if message.offset() >= self.bounds[number][1] - 1:  # more may flow in for ever
+                    ended.add(number)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended.add(number)
+            else:
+                raise KafkaException(error)
+        return ended
+
+    def judge(self, max_age: float) -> Verdict:
+        newest = max((at for at in self.times.values() if at is not None), default=None)
+        if newest is not None and (time.time() - newest <= max_age or not self.unread):
+            return _judge(time.time() - newest, max_age)
+        if self.unread:
+            missing = ", ".join(str(number) for number in self.unread[:5])
+            return unknown(f"no answer in time from {len(self.unread)} partitions of {self.topic}, such as {missing}")
+        if self.times:
+            return unknown(f"the messages of {self.topic} carry no time")
+        return unhealthy(f"the topic {self.topic} holds no message", expected=f"< {format_duration(max_age)}")

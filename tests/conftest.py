@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import kafka
+
 _missing: Counter[str] = Counter()
 
 
 def _have(name: str) -> bool:
-    """A program on the path, or a setting of the environment that says where a server is."""
+    """A program on the path, a setting of the environment that says where a server is, or what a test can fetch."""
+    if name == "kafka":
+        return kafka.obtainable()
     return bool(os.environ.get(name) or shutil.which(name) or Path("/usr/sbin", name).exists())
 
 
