@@ -33,10 +33,15 @@ async def baseline(
     judged = [d for d in deviations if d.points[0]]
     if not judged:
         raise SourceRejected(f"no usable data for {', '.join(queries)} in window and baseline")
-    worst = max(judged, key=lambda d: abs(d.score))
+    # Where only a rise is bad, the least of falls still has a score: a large one below zero, and is no trouble.
+    toward = {"up": lambda score: score, "down": lambda score: -score, "both": abs}[spec.direction]
+    worst = max(judged, key=lambda d: toward(d.score))
     observed = format_number(worst.level)
     expected = f"{format_number(worst.baseline)} ± {format_number(worst.spread)}"
     what = f"{worst.series}: z {worst.score:+.1f} (limit {spec.threshold:g})"
-    if abs(worst.score) >= spec.threshold:
+    absent = [q for q in queries if q not in {d.query for d in judged}]
+    if absent:
+        what += f"; no usable data for {', '.join(absent)}"
+    if toward(worst.score) >= spec.threshold:
         return unhealthy(what, observed=observed, expected=expected, onset=worst.onset, size=abs(worst.score))
     return healthy(what, observed=observed, expected=expected)

@@ -63,7 +63,11 @@ def _ask(probe: Probe, server: str, username: str | None, password: str | None) 
     from supervisor.xmlrpc import SupervisorTransport
 
     secret = probe.secret(password) if password else None
-    transport = SupervisorTransport(username, secret, probe.secret(server))
+    try:
+        transport = SupervisorTransport(username, secret, probe.secret(server))
+    except ValueError:
+        raise SourceRejected("server has to be unix:///path/to.sock or http://host:port of supervisord") from None
+    _bound(transport, probe.timeout)
     proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
     try:
         return proxy.supervisor.getAllProcessInfo()  # type: ignore[return-value]
@@ -75,6 +79,20 @@ def _ask(probe: Probe, server: str, username: str | None, password: str | None) 
         raise SourceRejected(f"supervisord refused: {error}") from None
     finally:
         transport.close()
+
+
+def _bound(transport: Any, timeout: float) -> None:
+    """Give its connection a time-out, which it has none of: a supervisord that hangs would hold the thread for good."""
+    connect = transport._get_connection
+
+    def connected() -> Any:
+        connection = connect()
+        connection.timeout = timeout
+        connection.connect()
+        connection.sock.settimeout(timeout)
+        return connection
+
+    transport._get_connection = connected
 
 
 def _judge(info: dict[str, Any], min_uptime: float, *, local: bool) -> Verdict:
