@@ -72,3 +72,11 @@ def test_a_repeated_id_names_both_places(tmp_path: Path) -> None:
     text = "errors:\n" + 2 * "  - id: mine\n    signature: {log_pattern: x}\n"
     with pytest.raises(ContentError, match=r"main.yaml:4:5: the id 'mine' is given twice; .*main.yaml:2:5"):
         known(tmp_path, text)
+
+
+def test_a_signature_of_a_node_alone_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(ContentError) as caught:
+        known(tmp_path, "errors:\n  - id: mine\n    signature:\n      node: 'type:redis'\n")
+    (problem,) = caught.value.problems
+    assert str(problem.place) == "known_errors/main.yaml:4:13"
+    assert "give it a log_pattern or a metric_condition" in str(problem)

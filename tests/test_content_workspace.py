@@ -113,6 +113,43 @@ def test_secrets_come_from_the_environment_or_a_file_and_errors_never_hold_them(
         resolve("file:nothing")
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("64MB", 64_000_000), ("1GiB", 2**30), ("1.5 MB", 1_500_000), ("'10,000'", 10_000), ("5000", 5000)],
+)
+def test_a_size_is_written_with_a_unit_or_as_a_number_of_bytes(tmp_path: Path, written: str, read: int) -> None:
+    text = f"sources: {{files: {{max_bytes: {written}}}, loki: {{url: 'http://l', max_bytes: {written}}}}}\n"
+    sources = load_workspace(write(tmp_path, **{"treewalk.yaml": text}), use_cache=False).settings.sources
+    assert sources.files
+    assert (sources.files.max_bytes, sources.loki["default"].max_bytes) == (read, read)
+
+
+@pytest.mark.parametrize("written", ["60s", "5%", "'< 5MB'", "9000 cats", "12.5", "-5MB", "yes", ".inf", "[1]", ""])
+def test_what_is_no_size_is_refused_at_its_place(tmp_path: Path, written: str) -> None:
+    text = f"sources:\n  files:\n    max_bytes: {written}\n"
+    with pytest.raises(ContentError, match=r"treewalk.yaml:3:\d+: .*write a size like 64MB"):
+        load_workspace(write(tmp_path, **{"treewalk.yaml": text}), use_cache=False)
+
+
+@pytest.mark.parametrize(
+    ("zone", "hint"),
+    [("Europe/Berln", "did you mean Europe/Berlin?"), ("America/NewYork", "did you mean America/New_York?"),
+     ("CEST", "write it like Europe/Berlin"), ("../etc/passwd", "write it like Europe/Berlin")],
+)  # fmt: skip
+def test_a_time_zone_of_log_files_that_does_not_exist_is_refused_at_its_place(
+    tmp_path: Path, zone: str, hint: str
+) -> None:
+    text = f"sources:\n  files:\n    streams:\n    - {{labels: {{a: b}}, path: x, timezone: {zone}}}\n"
+    with pytest.raises(ContentError, match=r"treewalk.yaml:4:43: .*no such time zone") as caught:
+        load_workspace(write(tmp_path, **{"treewalk.yaml": text}), use_cache=False)
+    assert hint in str(caught.value)
+
+
+def test_a_duration_left_empty_is_refused_at_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ContentError, match=r"treewalk.yaml:1:\d+: walk.deadline: a duration is written like 30s"):
+        load_workspace(write(tmp_path, **{"treewalk.yaml": "walk: {deadline: }\n"}), use_cache=False)
+
+
 def test_a_wrong_setting_beside_a_secret_does_not_show_it(tmp_path: Path) -> None:
     text = "sources: {prometheus: {url: 'http://u:hunter2@h', password: [hunter2], bearer_token: {a: hunter2}}}\n"
     with pytest.raises(ContentError) as caught:

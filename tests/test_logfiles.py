@@ -148,7 +148,6 @@ async def test_a_missing_file_is_an_error_not_silence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "stream", "message"),
     [
-        ("app.log", {"timezone": "Mars/Base"}, "timezone 'Mars/Base'"),
         ("a**b/*.log", {}, "is not a path of log files"),
     ],
 )

@@ -102,6 +102,16 @@ async def test_a_near_miss_says_signal_by_signal_what_was_missing() -> None:
     assert f"'{POOL}' is in none of 2 lines of kafka_to_redis_consumer" in str(result.near_misses[0])
 
 
+async def test_a_pattern_that_is_not_in_a_cut_log_is_unknown_and_says_how_far_was_looked() -> None:
+    lines = {CONSUMER.name: log("a", "b")}
+    result = await run([known(**FULL)], lines=lines, ask=Asked(YES), truncated={CONSUMER.name})
+    signal = result.near_misses[0].signals[1]
+    assert signal.state == "unknown"
+    assert signal.reason == f"'{POOL}' is in none of the newest 2 lines of {CONSUMER.name}; older ones were cut"
+    lines = {CONSUMER.name: log(POOL)}
+    assert (await run([known(**FULL)], lines=lines, ask=Asked(YES), truncated={CONSUMER.name})).matches
+
+
 async def test_a_log_that_could_not_be_read_is_unknown_and_no_match() -> None:
     result = await run([known(**FULL)], ask=Asked(YES), gaps={CONSUMER.name: "Loki answered 503 token=abcdef0123"})
     assert result.matches == ()

@@ -193,7 +193,8 @@ async def _match(
             return Answer("unknown", f"{condition.text}: not answered within the deadline")
 
     nodes = list(tree.nodes.values())
-    return await match(bench.known, nodes, gathered.lines, put, gathered.log_gaps, evidence_of, troubled)
+    gaps, cut = gathered.log_gaps, gathered.truncated
+    return await match(bench.known, nodes, gathered.lines, put, gaps, evidence_of, troubled, cut)
 
 
 @dataclass

@@ -4,14 +4,46 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from treewalk.model.acting import Autonomy
 from treewalk.model.policy import Scope
-from treewalk.model.quantity import parse_duration
-from treewalk.model.tree import BaselineSpec
+from treewalk.model.quantity import parse_duration, parse_threshold
+from treewalk.model.tree import BaselineSpec, nearest
+
+
+def _size(value: Any) -> int:
+    """Bytes in `64MB`, `1GiB` or a bare number. Raises ValueError."""
+    how = "write a size like 64MB, 1GiB, or a number of bytes"
+    if not isinstance(value, str | int | float) or not str(value).strip()[:1].isdigit():
+        raise ValueError(how)
+    try:
+        found = parse_threshold(value)
+    except ValueError:
+        raise ValueError(how) from None
+    plain = found.unit == "count" and not any(c.isalpha() for c in found.text)
+    if not (plain or found.unit == "bytes") or not float(found.limit).is_integer():
+        raise ValueError(how)
+    return int(found.limit)
+
+
+def _zone(value: str) -> str:
+    """A time zone that this machine knows. Raises ValueError with the nearest names."""
+    from zoneinfo import ZoneInfo, available_timezones
+
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        lower = {name.lower(): name for name in available_timezones() if "/" in name}
+        close = [lower[name] for name in nearest(value.lower(), lower, 1)]
+        hint = f"did you mean {close[0]}?" if close else "write it like Europe/Berlin or UTC"
+        raise ValueError(f"no such time zone; {hint}") from None
+    return value
+
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
+Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": ["integer", "string"], "minimum": 1024})]
+TimeZone = Annotated[str, AfterValidator(_zone)]
 SecretText = str  # may hold ${ENV} or be file:PATH; resolved by content/secrets.py when the client is built
 
 
@@ -26,7 +58,7 @@ class HttpSource(_Strict):
     timeout: Duration = 10.0
     retries: int = Field(default=2, ge=0, le=10)
     concurrency: int = Field(default=16, ge=1, le=1024)
-    max_bytes: int = Field(default=32_000_000, ge=1024)
+    max_bytes: Size = Field(default=32_000_000, ge=1024)
     bearer_token: SecretText | None = None
     username: str | None = None
     password: SecretText | None = None
@@ -58,14 +90,14 @@ class LogFile(_Strict):
     labels: dict[str, str]
     path: str
     timestamp: str | None = None  # a strptime format where the leading time is not found by itself
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
 
 
 class FilesSettings(_Strict):
     """Log files that answer LogQL like a Loki."""
 
     streams: list[LogFile] = Field(default_factory=list)
-    max_bytes: int = Field(default=64_000_000, ge=1024)
+    max_bytes: Size = Field(default=64_000_000, ge=1024)
 
 
 class Sources(_Strict):

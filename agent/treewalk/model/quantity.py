@@ -26,7 +26,7 @@ def parse_duration(value: str | int | float) -> float:
 
     The units are those of Prometheus. Raises ValueError for anything else, negatives included.
     """
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):  # a key left empty is None
         raise ValueError("a duration is written like 30s, 5m or 1h30m")
     if isinstance(value, int | float):
         seconds = float(value)
@@ -137,7 +137,7 @@ def parse_threshold(value: str | int | float, percent_as: Literal["ratio", "perc
     the value has to stay under the limit. A percentage is a ratio of 0–1 as Prometheus counts it, unless
     `percent_as` says that the measured value runs to 100. Raises ValueError.
     """
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("a threshold is written like 60s, 80%, 10,000 or '> 80% of entities'")
     if isinstance(value, int | float):
         if not math.isfinite(value):

@@ -105,15 +105,17 @@ async def match(
     log_gaps: Mapping[str, str],
     cite: Cite = lambda node, kind: None,
     troubled: Collection[str] | None = None,
+    truncated: Collection[str] = (),
 ) -> MatchResult:
     """Every known error against every node that it may concern.
 
     `lines` are the raw lines of each node's log, `log_gaps` tells why others could not be read, `ask` puts a
     condition to the node's metric source and `cite` gives the evidence id for (node, kind). A signal that could
     not be looked at is unknown, and then the error is a near miss at the most. `troubled` are the nodes that are not
-    healthy: what treewalk learned by itself holds only there (None: everywhere).
+    healthy: what treewalk learned by itself holds only there (None: everywhere). `truncated` are the nodes of whose
+    log the source gave only the newest lines.
     """
-    matching = _Matching(index, lines, log_gaps, cite, troubled)
+    matching = _Matching(index, lines, log_gaps, cite, troubled, truncated)
     pairs = [(error, node) for node in nodes for error in index.candidates(node) if matching.worth_asking(error, node)]
     answers = await _ask_all(pairs, ask)
     tried = [matching.one(error, node, answers) for error, node in pairs]
@@ -161,9 +163,10 @@ class _Matching:
         log_gaps: Mapping[str, str],
         cite: Cite,
         troubled: Collection[str] | None,
+        truncated: Collection[str],
     ) -> None:
         self.index, self.lines, self.log_gaps, self.cite = index, lines, log_gaps, cite
-        self.troubled = troubled
+        self.troubled, self.truncated = troubled, truncated
         self.held: dict[tuple[str, str], bool] = {}
         self.texts: dict[str, _Lines] = {}
 
@@ -199,6 +202,9 @@ class _Matching:
             return SignalOutcome("log_pattern", "unknown", f"the log of {node.name} could not be read: {why}")
         if not self._holds(pattern, node.name):
             count = len(self.lines[node.name])
+            if node.name in self.truncated:  # what was cut may hold it
+                reason = f"{pattern!r} is in none of the newest {count} lines of {node.name}; older ones were cut"
+                return SignalOutcome("log_pattern", "unknown", reason)
             return SignalOutcome("log_pattern", "not", f"{pattern!r} is in none of {count} lines of {node.name}")
         return SignalOutcome("log_pattern", "holds", f"{pattern!r} is in the log", self.cite(node.name, "log"))
 
