@@ -29,6 +29,7 @@ from treewalk.errors import (
 )
 from treewalk.integrations.clock import SystemClock
 from treewalk.integrations.prometheus import MAX_POINTS, Prometheus, pieces
+from treewalk.model.series import Answered
 from treewalk.settings import PrometheusSettings
 
 from tests.support.answers import (
@@ -326,6 +327,29 @@ async def test_a_url_that_is_none() -> None:
         async with source(url) as metrics:
             with pytest.raises(SourceRejected, match="check url and headers"):
                 await metrics.instant("up", 0)
+
+
+async def test_warnings_and_infos_beside_an_answer_are_kept(server: Answering) -> None:
+    told = {"warnings": ["store 10.0.0.7 did not reply", "store 10.0.0.7 did not reply", 5], "infos": ["not a counter"]}
+    vector = {"resultType": "vector", "result": [{"metric": {"warnings": "x"}, "value": [1, "2"]}]}
+    matrix = {"resultType": "matrix", "result": [{"metric": {}, "values": [[1, "2"]]}]}
+    server.on("/api/v1/query", reply({"status": "success", "data": vector, **told}), times=1)
+    server.on("/api/v1/query", reply({"status": "success", "data": vector, "warnings": None}), times=1)
+    server.on("/api/v1/query", reply({"status": "success", "data": vector}))
+    server.on("/api/v1/query_range", reply({"status": "success", "data": matrix, **told}), times=1)
+    server.on("/api/v1/query_range", reply({"status": "success", "data": matrix}))
+    async with source(server.url) as metrics:
+        first = await metrics.instant("up", 0)
+        assert isinstance(first, Answered)
+        assert [s.value for s in first] == [2.0]
+        assert set(first.warnings) == {"store 10.0.0.7 did not reply"}
+        assert first.infos == ("not a counter",)
+        for found in (await metrics.instant("up", 0), await metrics.instant("up", 0)):
+            assert isinstance(found, Answered)
+            assert (found.warnings, found.infos) == ((), ())
+        long = await metrics.range("up", 0, MAX_POINTS * 2, 1)  # in pieces, of which one has a warning
+        assert isinstance(long, Answered)
+        assert (long.warnings, long.infos) == (("store 10.0.0.7 did not reply",), ("not a counter",))
 
 
 async def test_what_may_pass_is_asked_again(server: Answering) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from treewalk.asking import ask
 from treewalk.errors import SourceError
@@ -19,7 +19,7 @@ from treewalk.ports import Clock, LogSource, MetricSource
 from treewalk.sdk import CheckDefinition
 from treewalk.stages.checkrun import NodeChecker
 from treewalk.stages.conclude import Case, conclude
-from treewalk.stages.gather import Gathered, Gatherer, collect_evidence
+from treewalk.stages.gather import Gathered, Gatherer, Heard, collect_evidence
 from treewalk.stages.intake import Intake, measure
 from treewalk.stages.match import MatchResult, SignatureIndex, match
 from treewalk.stages.rank import Scene, Weights, rank
@@ -52,6 +52,7 @@ class Bench:
     max_log_lines: int = 1000
     strategy: Strategy = "sweep"
     resolve: Callable[[str], str] = str
+    told: Sequence[tuple[str, str, object]] = ()  # of a replay: (source, query, answer) of what checks asked, too
     recorded: Mapping[str, Verdict] = field(default_factory=dict)
     keep_verdict: Callable[[str, Verdict], None] = lambda node, verdict: None
     weights: Weights = field(default_factory=Weights)
@@ -60,6 +61,10 @@ class Bench:
 async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) -> Diagnosis:
     """Look at one SLA and everything under it. Never raises for a source that fails: that is part of the result."""
     stopwatch = _Stopwatch(bench.clock, watch)
+    heard = Heard(bench.metrics)
+    for source, query, found in bench.told:
+        heard.take(source, query, found)
+    bench = replace(bench, metrics=heard.source)
     watch(TreeOpened(tree))
     until = bench.clock.monotonic() + bench.deadline
     with stopwatch.stage("measure"):
@@ -81,6 +86,7 @@ async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) 
         cite = {(e.node or "", str(e.kind)): e.id for e in reversed(evidence)}
         troubled = frozenset(name for name, verdict in verdicts.items() if verdict.status.troubled)
         matches = await _match(tree, bench, gathered, lambda node, kind: cite.get((node, kind)), until, troubled)
+    gathered = replace(gathered, gaps=(*gathered.gaps, *heard.gaps))
     with stopwatch.stage("rank"):
         scene = Scene(
             tree=tree,
@@ -127,7 +133,7 @@ async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) 
         findings=findings,
         gaps=gathered.gaps,
         timing=stopwatch.timing(bench.at),
-        remarks=conclusion.remarks,
+        remarks=(*conclusion.remarks, *heard.remarks),
         help=conclusion.help,
     )
 

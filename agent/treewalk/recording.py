@@ -141,6 +141,7 @@ def _opened(bundle: Mapping[str, Any]) -> tuple[Tree, Bench]:
         live=False,  # what looks at the present only is in `verdicts`, or was never answered
         strategy=options.get("strategy", "sweep"),
         max_log_lines=int(options.get("max_log_lines", 1000)),
+        told=recorded.told,
         recorded={node: _verdict(v) for node, v in bundle.get("verdicts", {}).items()},
     )
     return forest.tree(bundle["sla"]), bench

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from treewalk import errors
 from treewalk.errors import SourceError, SourceRejected
 from treewalk.model.redact import redact
-from treewalk.model.series import LogBatch, LogLine, Sample, Series
+from treewalk.model.series import Answered, LogBatch, LogLine, Sample, Series
 from treewalk.ports import LogSource, MetricSource
 
 Json = dict[str, Any]
@@ -50,6 +50,8 @@ class Notebook:
             entry["error"] = [type(error).__name__, str(error)]
             raise
         entry["answer"] = encode(found)
+        if isinstance(found, Answered) and (found.warnings or found.infos):
+            entry["told"] = [list(found.warnings), list(found.infos)]
         return found
 
 
@@ -95,6 +97,11 @@ class Recorded:
         self._answers = {
             _key(e["kind"], e["source"], e["query"], e["span"]): _read(e) for e in bundle.get("answers", ())
         }
+        self.told = [
+            (str(e["source"]), str(e["query"]), Answered[Any]((), *_told(e)))
+            for e in bundle.get("answers", ())
+            if "told" in e
+        ]
         self._series: dict[tuple[str, str], list[Series]] = {}
         self._lines: dict[tuple[str, str], list[LogLine]] = {}
         self.lookback = float(bundle["options"].get("lookback", LOOKBACK))
@@ -177,12 +184,18 @@ def _read(entry: Mapping[str, Any]) -> Any:
     answer = entry["answer"]
     match entry["kind"]:
         case "instant":
-            return [Sample(dict(labels), float(t), float(v), bool(scalar)) for labels, t, v, scalar in answer]
+            samples = (Sample(dict(labels), float(t), float(v), bool(scalar)) for labels, t, v, scalar in answer)
+            return Answered(samples, *_told(entry))
         case "range":
-            return _series_in(answer)
+            return Answered(_series_in(answer), *_told(entry))
         case "lines":
             return LogBatch(tuple(_lines_in(answer["lines"])), bool(answer["truncated"]))
     raise ValueError(entry["kind"])
+
+
+def _told(entry: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    warnings, infos = entry.get("told", ((), ()))
+    return [str(text) for text in warnings], [str(text) for text in infos]
 
 
 def _held(table: Mapping[tuple[str, str], Sequence[T]], source: str, query: str) -> Sequence[T]:

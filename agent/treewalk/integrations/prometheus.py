@@ -1,8 +1,9 @@
 """Prometheus, through prometheus-api-client, each call in a thread of its own.
 
 The client is synchronous, gives no time-out unless told, turns every status but 200 into one exception holding the
-body, and returns `data.result` without its type. So its session (sessions.py) bounds time and size and maps statuses,
-and a scalar is known by its shape: a list of a time and a text, not a list of mappings.
+body, and returns `data.result` without its type and without the warnings beside it. So its session (sessions.py)
+bounds time and size, maps statuses and keeps the body, and a scalar is known by its shape: a list of a time and a
+text, not a list of mappings.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from treewalk.errors import (
 from treewalk.integrations.answers import reason, refused, shown_url, too_large
 from treewalk.integrations.guard import Guard
 from treewalk.integrations.threads import Call, in_thread
-from treewalk.model.series import Sample, Series
+from treewalk.model.series import Answered, Sample, Series
 from treewalk.ports import Clock
 from treewalk.settings import PrometheusSettings
 
@@ -60,23 +61,27 @@ class Prometheus:
 
     async def instant(self, query: str, at: float) -> Sequence[Sample]:
         """The value of every series at a time (Unix seconds). Raises SourceError."""
-        result = await self._ask(lambda c: c.custom_query(query, params={"time": repr(float(at))}))
-        return _samples(result, self._guard.name)
+        result, told = await self._ask(lambda c: _heard(c, c.custom_query(query, params={"time": repr(float(at))})))
+        return Answered(_samples(result, self._guard.name), told["warnings"], told["infos"])
 
     async def range(self, query: str, start: float, end: float, step: float) -> Sequence[Series]:
         """Values from start to end, a step apart; long ranges are asked in pieces. Raises SourceError."""
         if not (step > 0 and start <= end):
             raise SourceRejected(f"{self._guard.name} was not asked: a range has to run forward, by a step above zero")
         found: dict[tuple[tuple[str, str], ...], Series] = {}
+        warnings, infos = dict[str, None](), dict[str, None]()
         for first, last in pieces(start, end, step):
             params = {"query": query, "start": repr(first), "end": repr(last), "step": repr(float(step))}
-            for series in _series(await self._ask(lambda c, p=params: _query_range(c, p)), self._guard.name):  # type: ignore[misc]
+            result, told = await self._ask(lambda c, p=params: _heard(c, _query_range(c, p)))  # type: ignore[misc]
+            warnings.update(dict.fromkeys(told["warnings"]))
+            infos.update(dict.fromkeys(told["infos"]))
+            for series in _series(result, self._guard.name):
                 key = tuple(sorted(series.labels.items()))
                 known = found.setdefault(key, series)
                 if known is not series:
                     known.times.extend(series.times)  # type: ignore[attr-defined]
                     known.values.extend(series.values)  # type: ignore[attr-defined]
-        return list(found.values())
+        return Answered(found.values(), warnings, infos)
 
     async def inspect(self) -> Mapping[str, str]:
         """Version, readiness, and how long an answer takes. Raises SourceError when it cannot be asked."""
@@ -181,6 +186,19 @@ def _get(client: Any, path: str, params: Mapping[str, str] | None = None) -> Any
 def _query_range(client: Any, params: Mapping[str, str]) -> Any:
     """What `custom_query_range` does, but with times as exact as they were given: it rounds them to seconds."""
     return _get(client, "/api/v1/query_range", params).json()["data"]["result"]
+
+
+def _heard(client: Any, result: Any) -> tuple[Any, Mapping[str, Sequence[str]]]:
+    """The result that the client library gave, and the warnings and infos of the same answer, which it leaves out."""
+    told: dict[str, Sequence[str]] = {"warnings": (), "infos": ()}
+    body = client._session.body
+    if any(f'"{kind}"'.encode() in body for kind in told):
+        answer = json.loads(body)
+        for kind in told:
+            texts = answer.get(kind)
+            if isinstance(texts, list):
+                told[kind] = [text for text in texts if isinstance(text, str)]
+    return result, told
 
 
 def _samples(result: Any, where: str) -> list[Sample]:

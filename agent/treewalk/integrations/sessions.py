@@ -7,6 +7,7 @@ follows redirects, and takes proxies and passwords from the environment. None of
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -64,7 +65,8 @@ class BoundedSession(requests.Session):
     """A session for one source.
 
     `refuse` makes the SourceError of an answer whose status is not 200 (status, body), `too_large` that of a body
-    over `settings.max_bytes`. Both are raised from `request`, as are the exceptions of requests.
+    over `settings.max_bytes`. Both are raised from `request`, as are the exceptions of requests. `body` is that of
+    the last answer that this thread was given, for what a client library leaves out.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class BoundedSession(requests.Session):
     ) -> None:
         self._adapter = _Adapter(pool_maxsize=settings.concurrency, max_retries=0)
         super().__init__()
+        self._last = threading.local()
         self._limit, self._refuse, self._too_large = settings.max_bytes, refuse, too_large
         self._timeout = (min(CONNECT, settings.timeout), settings.timeout)
         self.trust_env = False
@@ -106,7 +109,12 @@ class BoundedSession(requests.Session):
             response.close()
         if response.status_code != 200:
             raise self._refuse(response.status_code, response.content)
+        self._last.body = response.content
         return response
+
+    @property
+    def body(self) -> bytes:
+        return bytes(getattr(self._last, "body", b""))
 
     def _read(self, response: requests.Response) -> bytes:
         taken = bytearray()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,17 @@ class Series:
     @property
     def name(self) -> str:
         return show_labels(self.labels)
+
+
+class Answered(list[T]):
+    """Samples or series with what the source said beside them.
+
+    With `warnings` the answer may be incomplete (a store that did not reply); `infos` are hints about the query.
+    """
+
+    def __init__(self, found: Iterable[T] = (), warnings: Iterable[str] = (), infos: Iterable[str] = ()) -> None:
+        super().__init__(found)
+        self.warnings, self.infos = tuple(warnings), tuple(infos)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
-"""Collecting evidence at the nodes that matter: error lines grouped, metrics against their past, gaps named."""
+"""Collecting evidence at the nodes that matter: error lines grouped, metrics against their past, alerts that fire,
+gaps named.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from treewalk.comparing import Compared, compare_queries
@@ -11,9 +14,9 @@ from treewalk.errors import SourceError
 from treewalk.model.diagnosis import Measurement
 from treewalk.model.evidence import Evidence, EvidenceKind, Gap, LogGroup, Mention
 from treewalk.model.mentions import find_mentions
-from treewalk.model.quantity import format_number
+from treewalk.model.quantity import format_duration, format_number
 from treewalk.model.redact import redact
-from treewalk.model.series import LogLine
+from treewalk.model.series import Answered, LogLine, Sample, Series
 from treewalk.model.templates import group_errors
 from treewalk.model.tree import BaselineSpec, Node, Tree
 from treewalk.model.verdict import Status, Verdict
@@ -21,6 +24,27 @@ from treewalk.ports import LogSource, MetricSource
 
 _METRICS_A_NODE = 4  # evidence shows the most deviating ones
 _GROUPS_A_NODE = 5
+_ALERTS_A_NODE = 5
+_MOST_HEARD = 20  # warnings, and as many infos, of a whole diagnosis
+_LONGEST_TOLD = 300  # characters of one
+
+FIRING = 'ALERTS{alertstate="firing"}'
+_FIRING_SINCE = "ALERTS_FOR_STATE"  # its values are the Unix times from which alerts are active
+_NO_IDENTITY = frozenset(("__name__", "alertname", "alertstate", "severity"))  # labels that name no node
+_EVERYBODY = frozenset(("localhost", "127.0.0.1", "::1", "[::1]"))
+_Labels = frozenset[tuple[str, str]]
+_PORT = re.compile(r":\d+$")
+
+
+@dataclass(frozen=True, slots=True)
+class FiringAlert:
+    """An alert that fires at a node. `label` is the one whose value names the node; `since` is Unix seconds."""
+
+    node: str
+    name: str
+    severity: str
+    label: str
+    since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +55,7 @@ class Gathered:
     lines: Mapping[str, Sequence[LogLine]] = field(default_factory=dict)
     logs: tuple[LogGroup, ...] = ()
     mentions: tuple[Mention, ...] = ()
+    alerts: tuple[FiringAlert, ...] = ()
     gaps: tuple[Gap, ...] = ()
     truncated: frozenset[str] = frozenset()  # nodes whose log answer the source cut
 
@@ -54,7 +79,7 @@ class Gatherer:
     concurrency: int = 32
 
     async def gather(self, tree: Tree, verdicts: Mapping[str, Verdict]) -> Gathered:
-        """Logs of every node that is not healthy (of all, when none is troubled), metrics of every node.
+        """Logs and alerts of every node that is not healthy (of all, when none is troubled), metrics of every node.
 
         One of the four places where what goes wrong becomes a value: a failed look is a Gap.
         """
@@ -62,13 +87,15 @@ class Gatherer:
         if not any(verdicts[name].status.troubled for name in noisy):
             noisy = list(tree.nodes)
         gate = asyncio.Semaphore(self.concurrency)
-        (compared, metric_gaps), (lines, truncated, log_gaps) = await asyncio.gather(
+        (compared, metric_gaps), (lines, truncated, log_gaps), (alerts, alert_gaps) = await asyncio.gather(
             self._metrics([n for n in tree.nodes.values() if n.metrics], gate),
             self._logs([tree.nodes[n] for n in noisy if tree.nodes[n].logs], gate),
+            self._alerts(tree, [tree.nodes[n] for n in noisy], gate),
         )
         groups = tuple(group for node, found in lines.items() for group in group_errors(node, found, redact))
         mentions = tuple(m for node, found in lines.items() for m in find_mentions(node, found, tree.nodes))
-        return Gathered(compared, lines, groups, mentions, (*metric_gaps, *log_gaps), truncated)
+        gaps = (*metric_gaps, *log_gaps, *alert_gaps)
+        return Gathered(compared, lines, groups, mentions, alerts, gaps, truncated)
 
     async def _metrics(
         self, nodes: Sequence[Node], gate: asyncio.Semaphore
@@ -120,6 +147,131 @@ class Gatherer:
             if answer[1]:
                 cut.add(node.name)
         return found, frozenset(cut), gaps
+
+    async def _alerts(
+        self, tree: Tree, nodes: Sequence[Node], gate: asyncio.Semaphore
+    ) -> tuple[tuple[FiringAlert, ...], list[Gap]]:
+        until = asyncio.get_running_loop().time() + self.timeout
+
+        async def look(source: str | None) -> list[FiringAlert] | Gap:
+            mine = [node for node in nodes if node.source == source]
+            try:
+                async with asyncio.timeout_at(until), gate:
+                    metrics = self.metrics(source)
+                    firing = await metrics.instant(FIRING, self.at)
+                    if not any(True for node in mine for _ in _alerts_at(node, firing, {})):
+                        return []
+                    since = await _since(metrics, self.at)
+            except (SourceError, TimeoutError) as error:
+                return Gap(None, source or "prometheus", "alerts", _why(error))
+            return [alert for node in mine for alert in _alerts_at(node, firing, since)]
+
+        answers = await asyncio.gather(*(look(source) for source in _alert_sources(tree, nodes)))
+        found = tuple(alert for answer in answers if not isinstance(answer, Gap) for alert in answer)
+        return found, [answer for answer in answers if isinstance(answer, Gap)]
+
+
+async def _since(metrics: MetricSource, at: float) -> Mapping[_Labels, float]:
+    """Since when alerts are active, by their labels; nothing where the source does not keep that."""
+    try:
+        return {_identity(sample): sample.value for sample in await metrics.instant(_FIRING_SINCE, at)}
+    except SourceError:
+        return {}
+
+
+def _alert_sources(tree: Tree, nodes: Sequence[Node]) -> list[str | None]:
+    """The metric sources of nodes, as far as the tree asks them anything: there may be none at all."""
+    used = {n.source for n in tree.nodes.values() if n.metrics or n.conditions}
+    if tree.sla.query:
+        used.add(tree.sla.source)
+    return sorted({n.source for n in nodes} & used, key=lambda name: name or "")
+
+
+def _alerts_at(node: Node, firing: Sequence[Sample], since: Mapping[_Labels, float]) -> Iterable[FiringAlert]:
+    """The alerts one of whose labels is the node's name, aka, container or host; those that fire longest first."""
+    named = [node.name, *node.aka, node.fields.get("container"), node.fields.get("host")]
+    words = {word.lower() for word in named if isinstance(word, str)} - _EVERYBODY
+    found = []
+    for sample in firing:
+        label = next((key for key, value in sorted(sample.labels.items()) if _names(key, value, words)), None)
+        if label is not None and sample.value == 1:
+            alert = FiringAlert(
+                node.name,
+                redact(sample.labels.get("alertname", "without a name")),
+                redact(sample.labels.get("severity", "")),
+                redact(f'{label}="{sample.labels[label]}"'),
+                since.get(_identity(sample)),
+            )
+            found.append(alert)
+    return sorted(found, key=lambda a: (a.since is None, a.since, a.name, a.label))[:_ALERTS_A_NODE]
+
+
+def _names(key: str, value: str, words: Collection[str]) -> bool:
+    plain = value.lower()
+    return key not in _NO_IDENTITY and (plain in words or _PORT.sub("", plain) in words)
+
+
+def _identity(sample: Sample) -> _Labels:
+    return frozenset((k, v) for k, v in sample.labels.items() if k not in ("__name__", "alertstate"))
+
+
+class Heard:
+    """Listens to metric sources for what they say beside their answers.
+
+    A warning is a Gap: the answer may lack something. An info is a remark. Each is given once, at most twenty of them.
+    """
+
+    def __init__(self, inner: Callable[[str | None], MetricSource]) -> None:
+        self._inner = inner
+        self._warnings: set[Gap] = set()
+        self._infos: set[str] = set()
+
+    def source(self, name: str | None) -> MetricSource:
+        """The metric source of that name, listened to."""
+        return _Listening(self._inner(name), name or "default", self)
+
+    def take(self, source: str, query: str, found: object) -> None:
+        """Keep what an answer was said with."""
+        if not isinstance(found, Answered):
+            return
+        query = redact(query)
+        for text in found.warnings:
+            self._warnings.add(Gap(None, source, query, f"answered with a warning: {_told(text)}"))
+        for text in found.infos:
+            self._infos.add(f"{query}: the source says: {_told(text)}")
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        return tuple(sorted(self._warnings, key=lambda g: (g.source, g.what, g.why))[:_MOST_HEARD])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return tuple(sorted(self._infos)[:_MOST_HEARD])
+
+
+@dataclass(frozen=True)
+class _Listening:
+    inner: MetricSource
+    source: str
+    heard: Heard
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    async def instant(self, query: str, at: float) -> Sequence[Sample]:
+        found = await self.inner.instant(query, at)
+        self.heard.take(self.source, query, found)
+        return found
+
+    async def range(self, query: str, start: float, end: float, step: float) -> Sequence[Series]:
+        found = await self.inner.range(query, start, end, step)
+        self.heard.take(self.source, query, found)
+        return found
+
+
+def _told(text: str) -> str:
+    return redact(" ".join(text[: 10 * _LONGEST_TOLD].split()))[:_LONGEST_TOLD]
 
 
 def _why(error: Exception) -> str:
@@ -175,3 +327,9 @@ def _node_evidence(node: Node, verdict: Verdict, gathered: Gathered, at: float, 
         data = {"first": group.first, "last": group.last}
         cut = node.name in gathered.truncated
         yield Evidence("", node.name, "log", "logs", query, span, summary, (group.sample,), group.count, cut, data)
+    for alert in [a for a in gathered.alerts if a.node == node.name]:
+        lasting = f" for {format_duration(at - alert.since)}" if alert.since is not None and alert.since <= at else ""
+        severity = f"severity {alert.severity}, " if alert.severity else ""
+        summary = f"alert {alert.name} fires{lasting} ({severity}{alert.label})"
+        data = {"alert": alert.name, "since": alert.since}
+        yield Evidence("", node.name, "alert", node.source or "prometheus", FIRING, span, summary, count=1, data=data)

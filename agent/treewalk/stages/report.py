@@ -202,6 +202,7 @@ def markdown(d: Diagnosis) -> str:
         lines += ["", "### Suspects", "", "| rank | node | score | parts |", "|---|---|---|---|"]
         lines += [f"| {s.rank} | `{s.node}` | {s.score:.2f} | {_parts(s)} |" for s in d.suspects[:_MOST_SUSPECTS]]
     for title, items in (
+        ("Other alerts that fire", _alert_lines(d)),
         ("Unknown", _unknown_lines(d)),
         ("Remarks", list(d.remarks)),
         ("What would help", list(d.help)),
@@ -226,6 +227,7 @@ def _story(d: Diagnosis) -> Iterable[str]:
         yield "suspects"
         for suspect in d.suspects[:_MOST_SUSPECTS]:
             yield f"  {suspect.rank}. {suspect.node:<28} {suspect.score:5.2f}  {_parts(suspect)}"
+    yield from _section("other alerts that fire", _alert_lines(d))
     yield from _section("unknown", _unknown_lines(d))
     yield from _section("remarks", d.remarks)
     yield from _section("what would help", d.help)
@@ -265,6 +267,12 @@ def _evidence_lines(d: Diagnosis) -> list[str]:
             cut = " (the source cut its answer)" if e.truncated else ""
             lines.append(f"{e.id:<4} {e.node or d.sla}: {e.summary}{sample}{cut}")
     return lines
+
+
+def _alert_lines(d: Diagnosis) -> list[str]:
+    """Alerts at nodes that are not healthy and are not blamed; those of the cause stand in its evidence."""
+    cited = set(d.root_cause.cites) if d.root_cause else set()
+    return [f"{e.id:<4} {e.node}: {e.summary}" for e in d.findings.evidence if e.kind == "alert" and e.id not in cited]
 
 
 def _unknown_lines(d: Diagnosis) -> list[str]:
