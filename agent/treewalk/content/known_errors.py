@@ -118,7 +118,7 @@ def _signature(fields: Fields) -> Signature:
     fields.closed(SIGNATURE_FIELDS)
     if not any(fields.has(key) for key in SIGNATURE_FIELDS):
         fields.problem(fields.item.place, "a signature without a signal would match everything; give it at least one")
-    elif not (fields.has("log_pattern") or fields.has("metric_condition")):
+    elif set(fields.data) == {"node"}:  # with a misspelt key beside it, that key is what is wrong
         fields.problem(
             fields.data["node"].place,
             "a signature that names only a node is never met, as standing at a node is no error; "
