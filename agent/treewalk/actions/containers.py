@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from treewalk.actions.commands import classes_of, matches
-from treewalk.actions.parameters import Address, Name
+from treewalk.actions.parameters import ContainerName, Name, OptionalAddress, shown
 from treewalk.errors import ActionFailed, SourceRejected, SourceTimeout, SourceUnreachable
 from treewalk.model.acting import ActionFacts, ActionResult, Autonomy
 from treewalk.model.redact import redact
 from treewalk.ports import Hands
 
+_READ = 64 * 1024  # bytes of a command's output that are read
 _MOST = 2000  # characters of a command's output that are kept
 
 
@@ -33,8 +35,8 @@ class RestartParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    container: Name
-    engine: Address | None = None
+    container: ContainerName
+    engine: OptionalAddress = None
     grace: int = Field(default=10, ge=0, le=600)
 
 
@@ -83,10 +85,10 @@ class ExecParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    container: Name
+    container: ContainerName
     argv: tuple[Argument, ...] = Field(min_length=1, max_length=64)
     shape: tuple[Argument, ...] = Field(min_length=1, max_length=64)
-    engine: Address | None = None
+    engine: OptionalAddress = None
     user: Name | None = None
     expect: int = Field(default=0, ge=0, le=255)
     repeatable: bool = False
@@ -136,14 +138,40 @@ class DockerExec:
             _need_running(client, params.container)
             with _changing(f"container {params.container}"):
                 made = client.api.exec_create(params.container, list(params.argv), user=params.user or "")
-                output = client.api.exec_start(made["Id"])
-                code = client.api.exec_inspect(made["Id"])["ExitCode"]
-        said = redact((output or b"").decode("utf-8", "replace"))[:_MOST]
+                output = _output(client.api.exec_start(made["Id"], stream=True), hands.timeout)
+                found = client.api.exec_inspect(made["Id"])
+            code = found["ExitCode"]
+            if output is None or found.get("Running") or code is None:
+                message = f"{_command(params.argv)} in {params.container} did not end in time; the outcome is not known"
+                raise SourceTimeout(message)
+        said = redact(output.decode("utf-8", "replace"))[:_MOST]
         if code != params.expect:
             last = said.strip().splitlines()[-1][:200] if said.strip() else "it said nothing"
             raise ActionFailed(f"{_command(params.argv)} in {params.container} ended with {code}: {last}")
         summary = f"ran {_command(params.argv)} in container {params.container}"
         return ActionResult(summary, {"exit_code": code, "output": said})
+
+
+def _output(stream: Any, seconds: float) -> bytes | None:
+    """The beginning of what a command says, once it has ended; None when it has not by then.
+
+    The SDK waits for ever for a command that says nothing: only closing the stream from outside ends that.
+    """
+    late, held = threading.Event(), b""
+
+    def give_up() -> None:
+        late.set()
+        with suppress(Exception):  # it has ended in this very moment
+            stream.close()
+
+    timer = threading.Timer(seconds, give_up)
+    timer.start()
+    try:
+        for part in stream:
+            held += part[: _READ - len(held)]
+    finally:
+        timer.cancel()
+    return None if late.is_set() else held
 
 
 def _command(argv: Sequence[str]) -> str:
@@ -172,6 +200,8 @@ def _engine(address: str | None, hands: Hands, grace: float = 0.0) -> Iterator[A
             client = docker.from_env(timeout=timeout)
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise SourceUnreachable(f"the container engine is not reachable ({type(error).__name__})") from None
+    except ValueError:
+        raise SourceRejected(f"{shown(address or 'DOCKER_HOST')} is not an address of a container engine") from None
     try:
         yield client
     except docker.errors.NotFound as error:

@@ -72,11 +72,12 @@ def _roll_back(params: RollBackParameters) -> ActionResult:
     if now == good:
         return ActionResult(f"{params.path} is the good copy already", {"changed": False})
     path = Path(params.path)
+    real = path.resolve()  # behind a link it is the file that is replaced, not the link
     kept = path.with_name(f"{path.name}.before-{hashlib.sha256(now).hexdigest()[:12]}")
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        _write(kept, now, mode)
-        _write(path, good, mode)
+        before = real.stat()
+        _write(kept, now, before)
+        _write(real, good, before)
     except OSError as error:
         raise ActionFailed(f"{params.path} could not be replaced: {error.strerror}") from None
     undo = {"action": RollBack.kind, "path": params.path, "good": str(kept), "within": list(params.within)}
@@ -92,26 +93,33 @@ def _read(text: str, within: tuple[str, ...]) -> bytes:
     path = Path(text)
     try:
         real = path.resolve(strict=True)
-        if not any(Path(folder).resolve() in real.parents for folder in within):
+        beside = path.parent.resolve(strict=True) / path.name
+        folders = [Path(folder).resolve() for folder in within]
+        if not all(any(folder in one.parents for folder in folders) for one in (real, beside)):
             raise SourceRejected(f"{text} leads out of {', '.join(within)}")
         if not real.is_file():
             raise SourceRejected(f"{text} is not a file")
         if real.stat().st_size > _LARGEST:
             raise SourceRejected(f"{text} is larger than a configuration file is")
         return real.read_bytes()
+    except RuntimeError:  # before Python 3.13, a link that leads to itself
+        raise SourceRejected(f"{text} is a link that leads to itself") from None
     except OSError as error:
         raise SourceRejected(f"{text} cannot be read: {error.strerror}") from None
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """The whole file or nothing: a new file beside it, synced, then renamed over it."""
+def _write(path: Path, data: bytes, like: os.stat_result) -> None:
+    """The whole file or nothing: a new file beside it, synced, then renamed over it, with that mode and owner."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, mode)
+        made = os.stat(temporary)
+        if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
+            os.chown(temporary, like.st_uid, like.st_gid)
+        os.chmod(temporary, stat.S_IMODE(like.st_mode))
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

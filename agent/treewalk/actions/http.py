@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from treewalk.actions.parameters import Address, Name, shown
 from treewalk.errors import ActionFailed, SourceRejected, SourceTimeout, SourceUnreachable
 from treewalk.model.acting import ActionFacts, ActionResult, Autonomy, ChangeClass
-from treewalk.model.redact import redact
+from treewalk.model.redact import MARK, redact
 from treewalk.ports import Hands
 
 _MOST = 64 * 1024  # bytes of an answer that are read
+_LARGEST = 1_000_000  # bytes of a body that is sent
+
+
+_OWN = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
+
+
+def _given(headers: Any) -> Any:
+    """Headers that have a value: a playbook's parameter may be left empty."""
+    return {k: v for k, v in headers.items() if v not in (None, "")} if isinstance(headers, dict) else headers
+
+
+def _free(name: str) -> str:
+    if name.lower() in _OWN or name.lower().startswith("proxy-"):
+        raise ValueError(f"the header {name} cannot be set: it would say where or how the call is sent")
+    return name
+
+
+def _sendable(body: Any) -> Any:
+    try:
+        size = 0 if body is None else len(json.dumps(body, allow_nan=False, ensure_ascii=False).encode())
+    except (TypeError, RecursionError):
+        raise ValueError("it cannot be written as JSON") from None
+    if size > _LARGEST:
+        raise ValueError("it is larger than 1 MB")
+    return body
+
+
+def _ascii(text: str) -> str:
+    if not text.isascii():
+        raise ValueError("it may hold ASCII characters only")
+    return text
+
+
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}\z"), AfterValidator(_free)]
+Header = Annotated[Name, AfterValidator(_ascii)]
 
 
 class CallParameters(BaseModel):
@@ -25,8 +64,8 @@ class CallParameters(BaseModel):
     url: Address
     allow: tuple[Name, ...] = Field(min_length=1, max_length=20)
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
-    body: Any = Field(default=None, alias="json")
-    headers: dict[Name, Name] = Field(default_factory=dict)
+    body: Annotated[Any, AfterValidator(_sendable)] = Field(default=None, alias="json")
+    headers: Annotated[dict[HeaderName, Header], BeforeValidator(_given)] = Field(default_factory=dict)
     expect: tuple[Annotated[int, Field(ge=100, le=599)], ...] = (200, 201, 202, 204)
     repeatable: bool = False
 
@@ -37,6 +76,10 @@ class CallParameters(BaseModel):
         return self
 
 
+_URL = re.compile(r"[A-Za-z0-9:/?#\[\]@!$&'()*+,;=._~%-]+")  # what RFC 3986 knows, and nothing that is read in two ways
+_DETOURS = ("..", "%2e", "%2f", "%5c", "%25", "%00", "//", ";")
+
+
 def below(url: str, prefix: str) -> bool:
     """Whether a URL lies below a prefix, by its parsed parts; one with detours, or with a user in it, does not."""
     try:
@@ -44,9 +87,11 @@ def below(url: str, prefix: str) -> bool:
         same = (one.scheme, one.hostname, one.port) == (other.scheme, other.hostname, other.port)
     except ValueError:
         return False
-    plain = one.scheme in ("http", "https") and "@" not in one.netloc and bool(one.hostname)
+    plain = (
+        one.scheme in ("http", "https") and "@" not in one.netloc and bool(one.hostname) and bool(_URL.fullmatch(url))
+    )
     lowered = one.path.lower()
-    detours = any(mark in lowered for mark in ("..", "\\", "%2e", "%2f", "%5c", "//"))
+    detours = any(mark in lowered for mark in _DETOURS) or "." in lowered.split("/")
     folder = other.path.rstrip("/")
     return same and plain and not detours and (one.path == folder or one.path.startswith(folder + "/"))
 
@@ -76,25 +121,48 @@ class HttpCall:
         import httpx
 
         headers = {name: hands.resolve(value) for name, value in params.headers.items()}
-        if hands.key:
-            headers["Idempotency-Key"] = hands.key
+        secrets = _filled_in(params.headers, headers)
+        headers |= {"Accept-Encoding": "identity"} | ({"Idempotency-Key": hands.key} if hands.key else {})
         try:
-            async with httpx.AsyncClient(timeout=hands.timeout, follow_redirects=False, trust_env=False) as client:
+            async with (
+                asyncio.timeout(hands.timeout),
+                httpx.AsyncClient(timeout=hands.timeout, follow_redirects=False, trust_env=False) as client,
+            ):
                 request = client.build_request(params.method, params.url, headers=headers, **_body(params))
                 answer = await client.send(request, stream=True)
-                text = await _text(answer)
+                text = _hidden(await _text(answer), secrets)
+        except (UnicodeError, httpx.LocalProtocolError):  # a secret of several lines, for one
+            raise SourceRejected(f"{shown(params.url)} was not called: a header's value cannot be sent") from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise SourceUnreachable(f"{shown(params.url)} is not reachable ({type(error).__name__})") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             message = f"{shown(params.url)} broke off ({type(error).__name__}); whether it acted is not known"
             raise SourceTimeout(message) from None
-        if answer.status_code not in params.expect:
-            said = f"{params.method} {_place(params)} answered {answer.status_code}: {redact(text)[:200]}"
-            if answer.status_code >= 500:
-                raise SourceTimeout(f"{said}; whether it acted is not known")
-            raise (SourceRejected if answer.status_code in (401, 403, 404, 405) else ActionFailed)(said)
-        summary = f"sent {params.method} {_place(params)}: {answer.status_code}"
-        return ActionResult(summary, {"status": answer.status_code, "answer": redact(text)[:2000]})
+        return _judged(params, answer.status_code, text)
+
+
+def _judged(params: CallParameters, status: int, text: str) -> ActionResult:
+    """What an answer means. Raises ActionFailed, SourceRejected, SourceTimeout for one that was not expected."""
+    if status in params.expect:
+        summary = f"sent {params.method} {_place(params)}: {status}"
+        return ActionResult(summary, {"status": status, "answer": redact(text)[:2000]})
+    said = f"{params.method} {_place(params)} answered {status}: {redact(text)[:200]}"
+    if status >= 500:
+        raise SourceTimeout(f"{said}; whether it acted is not known")
+    raise (SourceRejected if status in (401, 403, 404, 405) else ActionFailed)(said)
+
+
+def _filled_in(written: Mapping[str, str], resolved: Mapping[str, str]) -> list[str]:
+    """The words of the headers that only came in when references were filled in, the longest first."""
+    words = {word for name, value in resolved.items() for word in value.split() if word not in written[name].split()}
+    return sorted((word for word in words if len(word) > 2), key=len, reverse=True)
+
+
+def _hidden(text: str, secrets: Sequence[str]) -> str:
+    """An answer without the secrets that were sent: some servers send back what they got."""
+    for secret in secrets:
+        text = text.replace(secret, MARK)
+    return text
 
 
 def _place(params: CallParameters) -> str:
@@ -107,7 +175,7 @@ def _body(params: CallParameters) -> dict[str, Any]:
 
 async def _text(answer: Any) -> str:
     held = bytearray()
-    async for part in answer.aiter_bytes():
+    async for part in answer.aiter_raw():
         held += part
         if len(held) > _MOST:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -12,10 +13,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from treewalk.errors import ActionFailed, SourceRejected
 
 _REFERENCES = ("${", "connection:", "file:")
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, invisible, half a character, line and paragraph breaks
 
 
 def _plain(text: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if any(unicodedata.category(character) in _UNSEEN for character in text):
         raise ValueError("it holds control characters")
     return text
 
@@ -36,11 +38,17 @@ Name = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_plain
 Names = Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(max_length=100)]
 """Names; a single one may be written without a list, an empty text is none."""
 
+ContainerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}\z")]
+"""A container's name or id: nothing in it leads elsewhere in the engine's API."""
+
 OptionalName = Annotated[Name | None, BeforeValidator(_nothing)]
 """A name, or none: an empty text is none."""
 
 Address = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_plain)]
 """A URL, or a reference to one: `${NAME}`, `file:PATH`, `connection:NAME`."""
+
+OptionalAddress = Annotated[Address | None, BeforeValidator(_nothing)]
+"""An address, or none: an empty text is none."""
 
 
 def shown(address: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from treewalk.actions.parameters import Address, OptionalName, looking, shown
 from treewalk.errors import ActionFailed, SourceRejected, SourceTimeout, SourceUnreachable
@@ -18,20 +19,41 @@ from treewalk.model.redact import redact
 from treewalk.ports import Hands
 from treewalk.sdk import Seconds
 
-_LITERALS = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|\b\d+(?:\.\d+)?\b|\$\d+", re.DOTALL)
-_COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_PARTS = re.compile(
+    r"""(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))"""
+    r"""|(?P<literal>\b[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)|(?:\b[bBxXnN])?'(?:[^']|'')*(?:'|\Z)"""
+    r"""|\$(?P<tag>[A-Za-z_]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)|\$\d+|(?<![\w.])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b)"""
+    r"""|(?P<name>"(?:[^"]|"")*")""",
+    re.DOTALL,
+)
+_DRIVER = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")  # as SQLAlchemy writes it
 _SPACES = re.compile(r"\s+")
+_LOOSE = re.compile(r" ?([^\w\s\"?$%]) ?")
+_NAMES = re.compile(r"[a-z_][\w.]*")
+_HIDDEN = "<insufficient privilege>"  # in place of a query that the user may not see
+_PATIENCE = 5.0  # seconds that a session is given to end
 
 
 def fingerprint(query: str) -> str:
     """A query without comments, values, and differences of case and spacing: `select * from t where id = ?`."""
-    bare = _LITERALS.sub("?", _COMMENTS.sub(" ", query))
+    bare = _PARTS.sub(_bare, query)
     return _SPACES.sub(" ", bare).strip().rstrip(";").strip().lower()
 
 
+def _tight(query: str) -> str:
+    """A fingerprint for comparing: spaces beside brackets and signs are a matter of taste."""
+    return _LOOSE.sub(r"\1", fingerprint(query))
+
+
+def _bare(found: re.Match[str]) -> str:
+    """One pass over all kinds, so that dashes in a text are no comment and quotes in a comment no text."""
+    return " " if found["comment"] else "?" if found["literal"] else found[0]
+
+
 def _said(text: str) -> str:
-    if not fingerprint(text).strip("?% "):
-        raise ValueError("a fingerprint has to say more than that: it would match every query")
+    said = fingerprint(text)
+    if not said.strip("?% ") or (said.endswith("%") and len(_NAMES.findall(said)) < 2):
+        raise ValueError("a fingerprint has to say more than that: it would match nearly every query")
     return text
 
 
@@ -49,6 +71,12 @@ class TerminateParameters(BaseModel):
     state: Literal["active", "idle in transaction"] = "active"
     how: Literal["cancel", "terminate"] = "terminate"
     at_most: int = Field(default=1, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> TerminateParameters:
+        if self.how == "cancel" and self.state != "active":
+            raise ValueError("a session that is idle in transaction runs nothing to cancel: terminate it")
+        return self
 
 
 class Terminate:
@@ -90,6 +118,10 @@ class Terminate:
                 ).fetchone()
                 if row is not None and row[0]:
                     ended.append(session)
+            stubborn = _still_there(database, ended, params, min(_PATIENCE, hands.timeout))
+        if stubborn:
+            pids = ", ".join(str(s["pid"]) for s in stubborn)
+            raise ActionFailed(f"PostgreSQL {shown(params.url)}: session {pids} was told to end and still runs")
         verb = "cancelled" if params.how == "cancel" else "terminated"
         return ActionResult(f"{verb} {_described(ended)}", {"ended": [s["pid"] for s in ended], "found": len(found)})
 
@@ -115,12 +147,45 @@ def _sessions(database: Any, params: TerminateParameters) -> list[dict[str, Any]
     ).fetchall()
     names = ("pid", "usename", "datname", "query", "query_start", "age")
     found = [dict(zip(names, row, strict=True)) for row in rows]
-    return [s for s in found if _chosen(s, params)][: params.at_most]
+    chosen = [s for s in found if _chosen(s, params)][: params.at_most]
+    if not chosen:
+        _may_see(database, params)
+    return chosen
+
+
+def _may_see(database: Any, params: TerminateParameters) -> None:
+    """Raises ActionFailed when queries among which to choose are hidden from this user."""
+    hidden = database.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE query = %s AND datid IS NOT NULL AND pid <> pg_backend_pid()"
+        " AND (%s::text IS NULL OR usename = %s) AND (%s::text IS NULL OR datname = %s)",
+        [_HIDDEN, params.user, params.user, params.database, params.database],
+    ).fetchone()[0]
+    if hidden:
+        raise ActionFailed(
+            f"PostgreSQL {shown(params.url)} hides the queries of {hidden} sessions from this user;"
+            " GRANT pg_monitor shows them, GRANT pg_signal_backend lets it end them"
+        )
+
+
+def _still_there(
+    database: Any, ended: list[dict[str, Any]], params: TerminateParameters, seconds: float
+) -> list[dict[str, Any]]:
+    """Those of the ended sessions that are at the same query after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        rows = database.execute(
+            "SELECT pid, query_start FROM pg_stat_activity WHERE state = %s AND pid = ANY(%s)",
+            [params.state, [s["pid"] for s in ended]],
+        ).fetchall()
+        left = [s for s in ended if (s["pid"], s["query_start"]) in rows]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.05)
 
 
 def _chosen(session: dict[str, Any], params: TerminateParameters) -> bool:
-    wanted, seen = fingerprint(params.fingerprint), fingerprint(session["query"] or "")
-    same = seen.startswith(wanted[:-1].rstrip()) if wanted.endswith("%") else seen == wanted
+    wanted, seen = _tight(params.fingerprint), _tight(session["query"] or "")
+    same = seen.startswith(wanted[:-1]) if wanted.endswith("%") else seen == wanted
     by_user = params.user is None or session["usename"] == params.user
     return same and by_user and (params.database is None or session["datname"] == params.database)
 
@@ -134,9 +199,12 @@ def _connected(params: TerminateParameters, hands: Hands) -> Iterator[Any]:
     seconds = max(1, int(hands.timeout))
     try:
         options = f"-c statement_timeout={seconds * 1000}"
-        address = hands.resolve(params.url)
+        address = _DRIVER.sub("postgresql://", hands.resolve(params.url))
         connection = psycopg.connect(address, connect_timeout=seconds, autocommit=True, options=options)
-    except (psycopg.Error, UnicodeError) as error:
+    except (psycopg.ProgrammingError, ValueError):  # their texts may hold the address with its password
+        message = f"{where} is not an address of a PostgreSQL; write postgresql://host:port/name or connection:NAME"
+        raise SourceRejected(message) from None
+    except psycopg.Error as error:
         raise SourceUnreachable(f"PostgreSQL {where} is not reachable: {_first_line(error)}") from None
     try:
         yield connection

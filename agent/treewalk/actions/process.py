@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import socket
 import xmlrpc.client
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
+from xml.parsers.expat import ExpatError
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from treewalk.actions.parameters import Address, Name, OptionalName, shown
 from treewalk.errors import ActionFailed, SourceRejected, SourceTimeout, SourceUnreachable
 from treewalk.model.acting import ActionFacts, ActionResult, Autonomy
 from treewalk.ports import Hands
 
-_NOT_RUNNING = "NOT_RUNNING"
+_NOT_RUNNING, _UNKNOWN = "NOT_RUNNING", "BAD_NAME"
 
 
 class ProcessParameters(BaseModel):
-    """`server` is unix:///path.sock or http://host:port of supervisord; `password` may hold ${NAME}."""
+    """`server` is unix:///path.sock or http://host:port of supervisord; `password` may hold ${NAME}; `grace` is how
+    many seconds longer than a mere question it may take to stop and to start."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    process: str
-    group: str | None = None
-    server: str = "unix:///var/run/supervisor.sock"
-    username: str | None = None
-    password: str | None = None
+    process: Name
+    group: OptionalName = None
+    server: Address = "unix:///var/run/supervisor.sock"
+    username: Name | None = None
+    password: Name | None = None
+    grace: int = Field(default=60, ge=0, le=600)
 
     @property
     def full_name(self) -> str:
@@ -56,7 +62,7 @@ class _ProcessAction:
 
     async def run(self, params: ProcessParameters, hands: Hands) -> ActionResult:
         """Do it and wait until supervisord says that it is done. Raises ActionFailed, SourceError."""
-        return await asyncio.to_thread(_call, params, hands, lambda s: self._act(s, params.full_name))
+        return await asyncio.to_thread(_call, params, hands, lambda s: self._act(s, params.full_name), params.grace)
 
     def _act(self, supervisor: Any, name: str) -> ActionResult:
         raise NotImplementedError
@@ -107,6 +113,8 @@ def _start(supervisor: Any, name: str) -> bool:
     except xmlrpc.client.Fault as fault:
         if "ALREADY_STARTED" in fault.faultString:
             return False
+        if _UNKNOWN in fault.faultString:
+            raise
         raise ActionFailed(f"{name} does not start: {fault.faultString}") from None
     return True
 
@@ -117,6 +125,8 @@ def _stop(supervisor: Any, name: str) -> bool:
     except xmlrpc.client.Fault as fault:
         if _NOT_RUNNING in fault.faultString:
             return False
+        if _UNKNOWN in fault.faultString:
+            raise
         raise ActionFailed(f"{name} does not stop: {fault.faultString}") from None
     return True
 
@@ -126,29 +136,73 @@ def _after(supervisor: Any, name: str) -> dict[str, Any]:
     return {"state": info["statename"], "pid": info["pid"]}
 
 
-def _call(params: ProcessParameters, hands: Hands, ask: Callable[[Any], Any]) -> Any:
-    with _supervisor(params, hands) as supervisor:
+def _call(params: ProcessParameters, hands: Hands, ask: Callable[[Any], Any], grace: float = 0.0) -> Any:
+    with _supervisor(params, hands, hands.timeout + grace) as supervisor:
         return ask(supervisor)
 
 
 @contextmanager
-def _supervisor(params: ProcessParameters, hands: Hands) -> Iterator[Any]:
+def _supervisor(params: ProcessParameters, hands: Hands, patience: float) -> Iterator[Any]:
     """supervisord's interface; what goes wrong on the way becomes a SourceError that says what to do."""
-    from supervisor.xmlrpc import SupervisorTransport
-
-    secret = hands.resolve(params.password) if params.password else None
-    transport = SupervisorTransport(params.username, secret, hands.resolve(params.server))
+    transport = _transport(params, hands, patience)
     try:
         yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
     except xmlrpc.client.ProtocolError as error:
         raise SourceRejected(f"supervisord answered {error.errcode}; check username and password") from None
     except TimeoutError:
         raise SourceTimeout("supervisord did not answer in time; whether it acted is not known") from None
-    except (ConnectionRefusedError, FileNotFoundError):
-        raise SourceUnreachable(f"supervisord at {params.server} is not reachable") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ExpatError, xmlrpc.client.ResponseError) as error:
         raise SourceTimeout(f"the connection to supervisord broke: {type(error).__name__}") from None
     except xmlrpc.client.Fault as fault:
         raise SourceRejected(f"supervisord refused: {fault.faultString}") from None
     finally:
         transport.close()
+
+
+def _transport(params: ProcessParameters, hands: Hands, patience: float) -> Any:
+    """supervisor's own transport, on a connection that is made at once and gives up after `patience` seconds."""
+    from supervisor.xmlrpc import SupervisorTransport
+
+    secret = hands.resolve(params.password) if params.password else None
+    address = hands.resolve(params.server)
+    try:
+        transport = SupervisorTransport(params.username, secret, address)
+        connection = _connection(address, patience)
+    except (ValueError, http.client.InvalidURL):
+        message = (
+            f"{shown(params.server)} is not an address of supervisord; write unix:///path.sock or http://host:port"
+        )
+        raise SourceRejected(message) from None
+
+    def connected() -> http.client.HTTPConnection:
+        try:
+            connection.connect()
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise SourceUnreachable(f"supervisord at {shown(params.server)} is not reachable: {why}") from None
+        return connection
+
+    transport._get_connection = connected
+    return transport
+
+
+def _connection(address: str, patience: float) -> http.client.HTTPConnection:
+    if address.startswith("unix://"):
+        return _Socket(address.removeprefix("unix://"), patience)
+    parts = urlsplit(address)
+    if not parts.hostname:
+        raise ValueError("no host")
+    return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=patience)
+
+
+class _Socket(http.client.HTTPConnection):
+    """HTTP over a Unix socket, with a time-out."""
+
+    def __init__(self, path: str, patience: float) -> None:
+        super().__init__("localhost", timeout=patience)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
