@@ -52,8 +52,13 @@ async def test_what_runs_is_not_started_and_what_is_stopped_is_not_stopped_again
     before = state(supervisor)["pid"]
     assert (await run("process_start", **where)).summary == "steady runs already"
     assert state(supervisor)["pid"] == before
-    assert (await run("process_stop", **where)).data["state"] == "STOPPED"
-    assert (await run("process_stop", **where)).summary == "steady did not run"
+    result = await run("process_stop", **where)
+    assert result.data["state"] == "STOPPED"
+    undo = dict(result.undo or {})
+    assert (await run(undo.pop("action"), **undo)).data["state"] == "RUNNING"
+    await run("process_stop", **where)
+    again = await run("process_stop", **where)
+    assert (again.summary, again.undo) == ("steady did not run", None)
     assert (await run("process_restart", **where)).summary == "restarted steady, which was STOPPED"
     assert state(supervisor)["statename"] == "RUNNING"
 

@@ -62,9 +62,9 @@ class _ProcessAction:
 
     async def run(self, params: ProcessParameters, hands: Hands) -> ActionResult:
         """Do it and wait until supervisord says that it is done. Raises ActionFailed, SourceError."""
-        return await asyncio.to_thread(_call, params, hands, lambda s: self._act(s, params.full_name), params.grace)
+        return await asyncio.to_thread(_call, params, hands, lambda s: self._act(s, params), params.grace)
 
-    def _act(self, supervisor: Any, name: str) -> ActionResult:
+    def _act(self, supervisor: Any, params: ProcessParameters) -> ActionResult:
         raise NotImplementedError
 
 
@@ -74,7 +74,8 @@ class ProcessRestart(_ProcessAction):
     kind = "process_restart"
     verb = "restart"
 
-    def _act(self, supervisor: Any, name: str) -> ActionResult:
+    def _act(self, supervisor: Any, params: ProcessParameters) -> ActionResult:
+        name = params.full_name
         before = supervisor.getProcessInfo(name)
         _stop(supervisor, name)
         _start(supervisor, name)
@@ -88,7 +89,8 @@ class ProcessStart(_ProcessAction):
     verb = "start"
     idempotent = True
 
-    def _act(self, supervisor: Any, name: str) -> ActionResult:
+    def _act(self, supervisor: Any, params: ProcessParameters) -> ActionResult:
+        name = params.full_name
         started = _start(supervisor, name)
         return ActionResult(f"started {name}" if started else f"{name} runs already", _after(supervisor, name))
 
@@ -102,9 +104,11 @@ class ProcessStop(_ProcessAction):
     idempotent = True
     reversible = True
 
-    def _act(self, supervisor: Any, name: str) -> ActionResult:
+    def _act(self, supervisor: Any, params: ProcessParameters) -> ActionResult:
+        name = params.full_name
         stopped = _stop(supervisor, name)
-        return ActionResult(f"stopped {name}" if stopped else f"{name} did not run", _after(supervisor, name))
+        undo = {"action": ProcessStart.kind, **params.model_dump(exclude_none=True)} if stopped else None
+        return ActionResult(f"stopped {name}" if stopped else f"{name} did not run", _after(supervisor, name), undo)
 
 
 def _start(supervisor: Any, name: str) -> bool:
