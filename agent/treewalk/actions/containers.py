@@ -110,7 +110,7 @@ class DockerExec:
     parameters: ClassVar[type[BaseModel]] = ExecParameters
 
     def facts(self, params: ExecParameters) -> ActionFacts:
-        """What the command is, judged by its words; it may run twice only where the playbook says `repeatable`."""
+        """It touches one container, in whatever way its words say; it runs twice only where it says `repeatable`."""
         return ActionFacts(
             self.kind,
             self.tier,
