@@ -22,9 +22,7 @@ def read_policy(
         (m, _span(m, windows, _place(item, "maintenance", n), problems)) for n, m in enumerate(settings.maintenance)
     ]
     return Policy(
-        tiers=tuple(
-            TierRule(t.scope(), t.tier, settings.after if t.after is None else t.after) for t in settings.tiers
-        ),
+        tiers=tuple(TierRule(t.scope(), t.tier, t.after) for t in settings.tiers),
         forbid=tuple(s.scope() for s in settings.forbid),
         ask=tuple(s.scope() for s in settings.ask),
         freeze=tuple(f for f in freeze if f is not None),

@@ -46,11 +46,15 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class TierRule:
-    """How far treewalk may go by itself within a scope; `after` (seconds) belongs to the tier of that name."""
+    """How far treewalk may go by itself within a scope.
+
+    `after` (seconds) is for how long the node has to have been unhealthy. Without it the tier `after` takes that of
+    the policy; `known` and `ask` wait only where it is given.
+    """
 
     scope: Scope
     tier: Autonomy
-    after: float = 300.0
+    after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +141,16 @@ class Policy:
         """
         fitting = [rule for rule in self.tiers if rule.scope.fits(kind, node, node_type, tags)]
         if not fitting:
-            return TierRule(Scope(action=kind), default, self.after)
+            return TierRule(Scope(action=kind), default)
         forbidden = [rule for rule in fitting if rule.tier is Autonomy.NEVER]
         if forbidden:
             return forbidden[0]
-        return max(fitting, key=lambda rule: (rule.scope.specificity, rule.tier.strictness, rule.after))
+        return max(fitting, key=lambda rule: (rule.scope.specificity, rule.tier.strictness, self._wait(rule)))
+
+    def _wait(self, rule: TierRule) -> float:
+        if rule.after is not None:
+            return rule.after
+        return self.after if rule.tier is Autonomy.AFTER else 0.0
 
 
 def _node_fits(wanted: str, node: str, node_type: str) -> bool:
