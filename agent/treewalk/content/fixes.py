@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from treewalk.content.playbooks import check_step, has_template
+from treewalk.content.verification import Surroundings, check_proofs
 from treewalk.model.known import KnownError
 from treewalk.model.place import Place, Problem
 from treewalk.model.playbook import Playbook
@@ -13,9 +14,18 @@ from treewalk.model.tree import Forest, nearest
 
 
 def check_fixes(
-    errors: Iterable[KnownError], forest: Forest, playbooks: Mapping[str, Playbook], problems: list[Problem]
+    errors: Iterable[KnownError],
+    forest: Forest,
+    playbooks: Mapping[str, Playbook],
+    problems: list[Problem],
+    intervals: Mapping[str, float | None] | None = None,
 ) -> None:
-    """Note every fix that could not be done: of known errors, and the remedies of nodes."""
+    """Note every fix that could not be done or not be proven: of known errors, and the remedies of nodes.
+
+    `intervals` is how often each metric source looks, in seconds, by its name.
+    """
+    whole = not any(p.place.file.split(":")[-1].startswith("trees/") for p in problems)
+    errors = list(errors)
     for error in errors:
         if error.fix is None:
             continue
@@ -28,6 +38,7 @@ def check_fixes(
         remedy = node.fields.get("remedy")
         if remedy is not None:
             _check_remedy(node.name, remedy, node.place, playbooks, problems)
+    check_proofs(errors, Surroundings(forest, playbooks, intervals or {}, whole), problems)
 
 
 def _check_remedy(

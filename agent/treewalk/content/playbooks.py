@@ -58,6 +58,7 @@ def read_playbook(root: Item, problems: list[Problem]) -> Playbook | None:
         description=fields.text("description", "") or "",
         parameters=parameters,
         verify=(fields.plain(verify.item) or {}) if verify is not None else {},
+        verify_place=verify.item.place if verify is not None else None,
         undo=undo,
         touches=tuple(text for text, _ in fields.texts("touches")),
         cost=fields.number("cost") or 0.0,

@@ -128,7 +128,7 @@ class _Reading:
         checks = self.checks()
         forest = self.forest(root, settings, checks)
         known_errors, playbooks = self.known_errors(forest), self.playbooks()
-        self.check_fixes(known_errors, forest, playbooks)
+        self.check_fixes(known_errors, forest, playbooks, settings)
         return Workspace(
             root=self.root,
             settings=settings,
@@ -222,12 +222,13 @@ class _Reading:
         return found
 
     def check_fixes(
-        self, known_errors: Iterable[KnownError], forest: Forest, playbooks: Mapping[str, Playbook]
+        self, known_errors: Iterable[KnownError], forest: Forest, playbooks: Mapping[str, Playbook], settings: Settings
     ) -> None:
         from treewalk.content.fixes import check_fixes
 
+        intervals = {name: source.scrape_interval for name, source in settings.sources.prometheus.items()}
         if not self.unreadable & {"playbooks"}:
-            check_fixes(known_errors, forest, playbooks, self.problems)
+            check_fixes(known_errors, forest, playbooks, self.problems, intervals)
 
     def policy(self, root: Item | None, settings: Settings, forest: Forest) -> Policy:
         from treewalk.content.policy import read_policy

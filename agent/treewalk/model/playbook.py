@@ -51,6 +51,7 @@ class Playbook:
     description: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     verify: Mapping[str, Any] = field(default_factory=dict)
+    verify_place: Place | None = None
     undo: tuple[FixStep, ...] = ()
     touches: tuple[str, ...] = ()
     cost: float = 0.0
