@@ -185,7 +185,7 @@ def _answering(scene: Scene, granted: bool) -> None:
         await original(seconds)
         life = scene.cases.life(1)
         if life["state"] == "asking":
-            scene.cases.answer(1, life["digest"], "ann", granted, "test", scene.clock.now())
+            scene.cases.answer(1, life["digest"], "ann", granted, "cli", scene.clock.now())
 
     scene.clock.sleep = sleep  # type: ignore[method-assign]
 
