@@ -71,6 +71,27 @@ def test_counters_become_rates_and_resets_do_not_go_negative():
     assert np.median(rate) == pytest.approx(2)
 
 
+@pytest.mark.parametrize("asked", [6.0, 9.0, 12.0, 13.5, 18.0, 20.0])
+def test_a_counter_asked_for_on_another_grid_than_it_is_sampled_on_has_no_beat_in_its_rate(asked):
+    sampled = np.arange(0, 7500, 15.0)
+    counter = np.cumsum(np.random.default_rng(6).normal(100, 3, len(sampled)) * 15)
+    grid = np.arange(0, 7400, asked)
+    seen = counter[np.searchsorted(sampled, grid, side="right") - 1]
+    _, rate = counter_to_rate("requests_total", *thinned(grid, seen))
+    assert rate.mean() == pytest.approx(100, rel=0.02)
+    assert rate.std() < 9  # a beat alone would make it 30 to 50
+
+
+def test_a_counter_that_slows_down_is_still_seen_to_when_it_is_asked_for_on_another_grid():
+    sampled = np.arange(0, 7801, 15.0)
+    per_second = np.where(sampled > 7500, 40.0, 100.0) + np.random.default_rng(7).normal(0, 3, len(sampled))
+    grid = np.arange(0, 7801, 20.0)
+    seen = np.cumsum(per_second * 15)[np.searchsorted(sampled, grid, side="right") - 1]
+    found = deviation(*counter_to_rate("requests_total", *thinned(grid, seen)), AT, SPEC)
+    assert found.score < -8
+    assert found.onset == pytest.approx(7500, abs=90)
+
+
 def test_series_that_move_together_are_alike_and_others_are_not():
     shifted, other = noise(1), noise(2)
     shifted[TIMES > 7400] += 60
