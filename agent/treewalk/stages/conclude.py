@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,8 +12,7 @@ from treewalk.model.known import Match
 from treewalk.model.tree import Tree
 from treewalk.model.verdict import Status, Verdict
 
-LEAST_EXPLAINS = 0.9  # what a merely unusual node needs of the part `explains_sla` (of 2.0) to be blamed
-LEAST_SCORE = 3.9  # and of the whole score
+LEAST_SCORE = 3.0  # what a merely unusual node needs to be blamed: e³, twenty times likelier than that it is innocent
 _MOST_TIED = 3
 
 
@@ -65,7 +65,7 @@ def _fit(case: Case, suspect: Suspect) -> bool:
         return True
     if case.measurement.status != "violated":
         return False
-    return suspect.parts.get("explains_sla", 0.0) >= LEAST_EXPLAINS and suspect.score >= LEAST_SCORE
+    return suspect.score >= LEAST_SCORE
 
 
 def _root_cause(
@@ -91,12 +91,16 @@ def _root_cause(
 
 
 def _confidence(best: Suspect, suspects: Sequence[Suspect], *, known: bool) -> float:
-    """From 0 to 1: how far ahead of the next suspect, and how much was declared or recognised. Not calibrated."""
-    second = next((s.score for s in suspects if s.rank > 1), 0.0)
+    """From 0 to 1: the share of the blamed node in all that the suspects account for, against blaming nobody.
+
+    Scores are logarithms of likelihood ratios, so shares of their exponentials are probabilities as far as the model
+    holds. It does not hold that far: the share is bounded by 0.95 for what was reasoned.
+    """
+    others = [LEAST_SCORE, *(s.score for s in suspects)]
+    share = 1.0 / sum(math.exp(min(50.0, score - best.score)) for score in others)
+    least = 0.5 if known or _declared(best.verdict) else 0.0
     tied = sum(s.rank == 1 for s in suspects)
-    margin = (best.score - second) / max(best.score, 1e-9)
-    base = 0.45 + 0.35 * margin + (0.1 if _declared(best.verdict) else 0.0) + (0.2 if known else 0.0)
-    return round(min(0.99, base / tied), 2)
+    return round(min(0.99 if known else 0.95, max(share, least / tied)), 2)
 
 
 def _cites(case: Case, node: str) -> tuple[str, ...]:

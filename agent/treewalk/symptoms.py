@@ -1,0 +1,105 @@
+"""What the series of a tree say together: for each node, whether and when its own trouble began. Pure.
+
+A node in trouble shows it in some of its series, rarely in all. A series that changes at most nodes at once (traffic
+comes for everybody) accuses none of them. And a node may change in the very window for reasons of its own: that is
+weighed too, so that no change, however loud, is worth more than what such a coincidence costs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from treewalk.changes import SHAPE_PRIOR, Array, Changes, changes, log_sum
+from treewalk.comparing import Compared
+
+_SERIES_A_NODE = 8  # the most deviating ones
+_SHOWS = 0.5  # how likely one series of a troubled node shows it
+_SILENT = 0.1  # how likely a troubled node shows it in none
+_COINCIDENCE = 0.05  # how likely a node changes in the window without having to do with it
+_EVERYBODY = 0.4  # from this share of nodes on, a change of the same series is everybody's
+_FEWEST = 5  # nodes; of fewer nobody can say what everybody does
+_MATCHERS = re.compile(r"\{[^}]*\}")
+_LABELS = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class Symptoms:
+    """`nodes[name]` and `sla` are logs of likelihood ratios by shape and moment (see `changes`); `step` is the distance
+    of moments, `sampling` that of the samples, in seconds; `moments` are Unix seconds."""
+
+    nodes: Mapping[str, Array]
+    sla: Array
+    moments: Array
+    step: float
+    sampling: float
+
+
+def symptoms(compared: Mapping[str, Sequence[Compared]], own: Compared | None, at: float, window: float) -> Symptoms:
+    """The evidence of every node that has series, and of the SLA's own series; `at` and `window` in (Unix) seconds."""
+    of_nodes = [(name, c) for name in sorted(compared) for c in _leading(compared[name])]
+    series = [c.deviation for _, c in of_nodes] + ([own.deviation] if own is not None else [])
+    found = changes(series, at, window)
+    otherwise = _with_surges(found, [(name, _kind(c)) for name, c in of_nodes])
+    rows: dict[str, list[int]] = {}
+    for row, (name, _) in enumerate(of_nodes):
+        rows.setdefault(name, []).append(row)
+    nodes = {name: _node(found.begins[mine], otherwise[mine]) for name, mine in rows.items()}
+    sla = _sla(found.begins[-1], float(otherwise[-1])) if own is not None else np.zeros(found.begins.shape[1:])
+    return Symptoms(nodes, sla, found.grid, found.step, found.sampling)
+
+
+def _leading(found: Sequence[Compared]) -> list[Compared]:
+    """The most deviating series of a node, in an order that does not depend on that of the answer."""
+    return sorted(found, key=lambda c: (-abs(c.anomaly.score), c.anomaly.query, c.anomaly.series))[:_SERIES_A_NODE]
+
+
+def _kind(c: Compared) -> str:
+    """What a query measures, whatever node it asks about: its text without label matchers."""
+    return _LABELS.sub("", _MATCHERS.sub("", c.anomaly.query))
+
+
+def _with_surges(found: Changes, kinds: Sequence[tuple[str, str]]) -> Array:
+    """The rival accounts of each series, with one more: that the same series changes at most nodes at that time."""
+    otherwise = found.otherwise.copy()
+    shapes, moments = found.begins.shape[1:]
+    for kind in sorted({k for _, k in kinds}):
+        rows = [row for row, (_, k) in enumerate(kinds) if k == kind]
+        if len({kinds[row][0] for row in rows}) < _FEWEST:
+            continue
+        begins = log_sum(found.begins[rows], axis=1) - math.log(shapes)
+        whole = log_sum(begins, axis=1)
+        changed = 1 / (1 + np.exp(-np.clip(whole - math.log(moments) - otherwise[rows] - 2.0, -50, 50)))
+        shared = 0.95 * (float(changed.mean()) - _EVERYBODY) / (1 - _EVERYBODY)
+        if shared <= 0:
+            continue
+        when = (changed[:, None] * np.exp(begins - whole[:, None])).sum(axis=0)
+        surge = log_sum(begins + np.log(when / when.sum() + 1e-4), axis=1)
+        otherwise[rows] = np.logaddexp(math.log(1 - shared) + otherwise[rows], math.log(shared) + surge)
+    return otherwise
+
+
+def _node(begins: Array, otherwise: Array) -> Array:
+    """One node's evidence from that of its series, each of which shows the trouble or goes on as it would."""
+    rest = math.log(1 - _SHOWS) + otherwise
+    each = np.logaddexp(rest[:, None, None], math.log(_SHOWS) + begins).sum(axis=0)
+    none = float(rest.sum())
+    some = each + np.log1p(-np.exp(np.minimum(none - each, -1e-9))) - math.log(1 - (1 - _SHOWS) ** len(begins))
+    calm = float(otherwise.sum())
+    strange = math.log(_COINCIDENCE) + float(log_sum(some + np.log(SHAPE_PRIOR)[:, None])) - math.log(some.shape[1])
+    unrelated = np.logaddexp(math.log(1 - _COINCIDENCE) + calm, strange)
+    related = np.logaddexp(math.log(1 - _SILENT) + some, math.log(_SILENT) + calm)
+    return np.asarray(related - unrelated)
+
+
+def _sla(begins: Array, otherwise: float) -> Array:
+    """When the SLA's own trouble began, on average 1 over all moments; flat as far as its series does not tell."""
+    weighed = begins + np.log(SHAPE_PRIOR)[:, None]
+    whole = float(log_sum(weighed)) - math.log(begins.shape[1])
+    told = 1 / (1 + math.exp(-min(50.0, max(-50.0, whole - otherwise))))
+    told = min(told, 1 - 2.5e-3)
+    return np.asarray(np.log(told * np.exp(np.maximum(begins - whole, -50.0)) + 1 - told))
