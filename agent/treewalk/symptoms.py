@@ -45,10 +45,7 @@ def symptoms(compared: Mapping[str, Sequence[Compared]], own: Compared | None, a
     series = [c.deviation for _, c in of_nodes] + ([own.deviation] if own is not None else [])
     found = changes(series, at, window)
     otherwise = _with_surges(found, [(name, _kind(c)) for name, c in of_nodes])
-    rows: dict[str, list[int]] = {}
-    for row, (name, _) in enumerate(of_nodes):
-        rows.setdefault(name, []).append(row)
-    nodes = {name: _node(found.begins[mine], otherwise[mine]) for name, mine in rows.items()}
+    nodes = _nodes(found.begins, otherwise, [name for name, _ in of_nodes])
     sla = _sla(found.begins[-1], float(otherwise[-1])) if own is not None else np.zeros(found.begins.shape[1:])
     return Symptoms(nodes, sla, found.grid, found.step, found.sampling)
 
@@ -83,23 +80,35 @@ def _with_surges(found: Changes, kinds: Sequence[tuple[str, str]]) -> Array:
     return otherwise
 
 
-def _node(begins: Array, otherwise: Array) -> Array:
-    """One node's evidence from that of its series, each of which shows the trouble or goes on as it would."""
+def _nodes(begins: Array, otherwise: Array, owners: Sequence[str]) -> dict[str, Array]:
+    """Each node's evidence from that of its series (neighbours in the list), of which each shows the trouble or goes
+    on as it would."""
+    if not owners:
+        return {}
+    starts = [row for row, name in enumerate(owners) if row == 0 or owners[row - 1] != name]
+    count = np.diff([*starts, len(owners)])
+    begins, otherwise = begins[: len(owners)], otherwise[: len(owners)]
     rest = math.log(1 - _SHOWS) + otherwise
-    each = np.logaddexp(rest[:, None, None], math.log(_SHOWS) + begins).sum(axis=0)
-    none = float(rest.sum())
-    some = each + np.log1p(-np.exp(np.minimum(none - each, -1e-9))) - math.log(1 - (1 - _SHOWS) ** len(begins))
-    calm = float(otherwise.sum())
-    strange = math.log(_COINCIDENCE) + float(log_sum(some + np.log(SHAPE_PRIOR)[:, None])) - math.log(some.shape[1])
-    unrelated = np.logaddexp(math.log(1 - _COINCIDENCE) + calm, strange)
-    related = np.logaddexp(math.log(1 - _SILENT) + some, math.log(_SILENT) + calm)
-    return np.asarray(related - unrelated)
+    each = np.add.reduceat(np.logaddexp(rest[:, None, None], math.log(_SHOWS) + begins), starts, axis=0)
+    none = np.add.reduceat(rest, starts)[:, None, None]
+    at_least_one = np.log(1 - (1 - _SHOWS) ** count)[:, None, None]
+    some = each + np.log1p(-np.exp(np.minimum(none - each, -1e-9))) - at_least_one
+    calm = np.add.reduceat(otherwise, starts)
+    strange = math.log(_COINCIDENCE) + in_all(some)
+    unrelated = np.logaddexp(math.log(1 - _COINCIDENCE) + calm, strange)[:, None, None]
+    related = np.logaddexp(math.log(1 - _SILENT) + some, math.log(_SILENT) + calm[:, None, None]) - unrelated
+    return {owners[start]: related[number] for number, start in enumerate(starts)}
+
+
+def in_all(evidence: Array) -> Array:
+    """Evidence that does not ask when and how: the mean over shapes, as common as they are, and moments."""
+    whole = log_sum(evidence + np.log(SHAPE_PRIOR)[:, None], axis=(-2, -1))
+    return np.asarray(whole - math.log(evidence.shape[-1]))
 
 
 def _sla(begins: Array, otherwise: float) -> Array:
     """When the SLA's own trouble began, on average 1 over all moments; flat as far as its series does not tell."""
-    weighed = begins + np.log(SHAPE_PRIOR)[:, None]
-    whole = float(log_sum(weighed)) - math.log(begins.shape[1])
+    whole = float(in_all(begins))
     told = 1 / (1 + math.exp(-min(50.0, max(-50.0, whole - otherwise))))
     told = min(told, 1 - 2.5e-3)
     return np.asarray(np.log(told * np.exp(np.maximum(begins - whole, -50.0)) + 1 - told))

@@ -23,6 +23,7 @@ from treewalk.changes import SHAPE_PRIOR, SHAPES
 
 Array = NDArray[np.float64]
 
+_LOST = 1e-3  # a story less sure than this is not carried on
 _BATCH = 256  # origins at once: bounds the memory
 
 
@@ -172,22 +173,22 @@ class _Telling:
         under = np.zeros(self.count, dtype=bool)
         for child in children:
             under |= self.under[child]
-        rows = np.flatnonzero(under)
         mine = self.number.get(name)
         if mine is not None:
             under[mine] = True
-        elif not len(rows):
+        elif not under.any():
             return
         self.under[name] = under
         likelihood = self._likelihood(name)
         sure, began = np.zeros(self.count), np.zeros((self.count, *self.shape))
+        rows = np.unique(np.concatenate([np.empty(0, np.intp), *(self.reached[c].rows for c in children)]))
         if len(rows):
             sure[rows], began[rows] = self._arrival(name, children, rows, likelihood)
         if mine is not None:
             joint = SHAPE_PRIOR[:, None] / self.shape[1] * likelihood
             self.own[mine] = math.log(joint.sum())
             sure[mine], began[mine] = 1.0, joint / joint.sum()
-        here = np.flatnonzero(under)
+        here = np.flatnonzero(sure > _LOST)
         self.reached[name] = _Reached(here, sure[here], began[here])
         self._starve(name, mine)
 
