@@ -25,7 +25,7 @@ from treewalk import (
 )
 
 
-@check("consumer_lag")
+@check("consumer_lag", loads=("redis_url:redis", "bootstrap_servers:confluent_kafka"))
 async def consumer_lag(
     probe: Probe,
     *,

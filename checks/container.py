@@ -7,7 +7,7 @@ from typing import Any
 from treewalk import Probe, SourceUnreachable, Verdict, check, degraded, healthy, unhealthy, unknown
 
 
-@check("container", live=True)
+@check("container", live=True, loads=("docker",))
 def container(
     probe: Probe, *, name: str | None = None, base_url: str | None = None, max_restarts: int | None = None
 ) -> Verdict:

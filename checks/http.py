@@ -13,7 +13,7 @@ from treewalk import Probe, Seconds, Verdict, check, degraded, format_duration, 
 _MOST = 1_000_000  # bytes of a body that are looked at
 
 
-@check("http", live=True)
+@check("http", live=True, loads=("httpx",))
 async def http(
     probe: Probe,
     *,

@@ -25,7 +25,7 @@ from treewalk import (
 _ORDER = ("FATAL", "BACKOFF", "EXITED", "STOPPED", "UNKNOWN", "STOPPING", "STARTING", "RUNNING")
 
 
-@check("process", live=True)
+@check("process", live=True, loads=("supervisor.xmlrpc",))
 def process(
     probe: Probe,
     *,

@@ -11,7 +11,7 @@ from treewalk import Amount, Probe, Seconds, Verdict, check, degraded, format_by
 _SMALL = 64_000_000  # bytes; below this a fragmentation ratio says nothing
 
 
-@check("redis", live=True, extra="redis")
+@check("redis", live=True, extra="redis", loads=("redis",))
 def redis(
     probe: Probe,
     *,

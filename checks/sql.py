@@ -8,7 +8,7 @@ from typing import Any
 from treewalk import Probe, Seconds, Verdict, check, format_number, healthy, parse_threshold, unhealthy, unknown
 
 
-@check("sql", live=True, extra="sql")
+@check("sql", live=True, extra="sql", loads=("sqlalchemy",))
 def sql(
     probe: Probe,
     *,

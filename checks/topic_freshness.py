@@ -26,7 +26,7 @@ from treewalk import (
 _AHEAD = 60.0  # seconds by which clocks of two machines may differ
 
 
-@check("topic_freshness")
+@check("topic_freshness", loads=("redis_url:redis", "bootstrap_servers:confluent_kafka"))
 async def topic_freshness(
     probe: Probe,
     *,

@@ -178,16 +178,24 @@ async def test_a_human_is_asked_and_the_answer_counts(tmp_path: Path, granted: b
     assert ("denied" in life["why"]) is not granted
 
 
-def _answering(scene: Scene, granted: bool) -> None:
+def _answering(scene: Scene, granted: bool, via: str = "cli") -> None:
     original = scene.clock.sleep
 
     async def sleep(seconds: float) -> None:
         await original(seconds)
         life = scene.cases.life(1)
         if life["state"] == "asking":
-            scene.cases.answer(1, life["digest"], "ann", granted, "cli", scene.clock.now())
+            scene.cases.answer(1, life["digest"], "ann", granted, via, scene.clock.now())
 
     scene.clock.sleep = sleep  # type: ignore[method-assign]
+
+
+async def test_an_approval_of_somebody_who_is_not_listed_does_not_count(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_asked"}, policy=Policy(repeats=QUICK, approvers=("bob",)))
+    _answering(scene, granted=True, via="telegram")
+    ending, life = await life_of(scene)
+    assert (ending, scene.world.did) == ("escalated", [])
+    assert "does not count" in life["why"]
 
 
 async def test_silence_escalates_and_never_approves(tmp_path: Path) -> None:

@@ -71,9 +71,11 @@ async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) 
         intake = await _measure(tree, bench)
         watch(Measured(intake.measurement))
     with stopwatch.stage("walk"):
+        checker = _checker(bench)
+        await checker.load(tree.nodes.values())
         verdicts = await walk(
             tree,
-            _checker(bench),
+            checker,
             deadline=(until - bench.clock.monotonic()) * WALK_SHARE,
             concurrency=bench.concurrency,
             strategy=bench.strategy,

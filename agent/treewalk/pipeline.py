@@ -267,6 +267,7 @@ class _Life:
 
     async def _through(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], name: str) -> Ran:
         """One action, when policy lets it: waits and questions until it is done, or the life ends."""
+        granted = False
         while True:
             got = await self._step(f"{name} {step.kind}", self._attempt, step, made, found, name)
             if got["ran"] is not None:
@@ -280,9 +281,12 @@ class _Life:
                 raise _Over("refused", because)
             if got["ruling"] == "wait":
                 await self._step("wait for policy", self._wait_policy, got["seconds"], because)
+            elif granted:
+                raise _Over("escalated", f"the approval that was given does not count: {because}")
             else:
                 answer = await self._step("ask", self._ask, made, because)
-                if answer != "granted":
+                granted = answer == "granted"
+                if not granted:
                     raise _Over(*_UNGRANTED[answer](because))
             met = await self._step("look again", self._recovered)
             if met is not None and not self.acted:

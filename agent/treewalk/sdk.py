@@ -130,6 +130,12 @@ class CheckDefinition:
     extra: str | None
     doc: str
     origin: str = ""
+    loads: tuple[str, ...] = ()
+
+    def modules(self, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """The client libraries that a YAML block makes it need."""
+        wanted = (entry.rpartition(":") for entry in self.loads)
+        return tuple(module for parameter, _, module in wanted if not parameter or params.get(parameter))
 
     @property
     def is_async(self) -> bool:
@@ -141,12 +147,13 @@ class CheckDefinition:
         return {name: getattr(model, name) for name in type(model).model_fields}
 
 
-def check(name: str, *, live: bool = False, extra: str | None = None) -> Callable[[F], F]:
+def check(name: str, *, live: bool = False, extra: str | None = None, loads: tuple[str, ...] = ()) -> Callable[[F], F]:
     """Register a function as the check of that name.
 
     `live` says that it looks at the present only (a connection, a process): for a past moment its node is then
     unknown without running it. `extra` names the optional part of treewalk that brings its client library.
-    Raises UsageError when the function is not of a check's shape.
+    `loads` are modules that take long to import, loaded before a check's time begins: `redis`, or `parameter:redis`
+    where only blocks with that parameter need it. Raises UsageError when the function is not of a check's shape.
     """
 
     def register(function: F) -> F:
@@ -157,6 +164,7 @@ def check(name: str, *, live: bool = False, extra: str | None = None) -> Callabl
             live=live,
             extra=extra,
             doc=inspect.cleandoc(function.__doc__ or ""),
+            loads=loads,
         )
         function.__treewalk_check__ = definition  # type: ignore[attr-defined]
         return function

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 
 from treewalk.asking import ask
 from treewalk.errors import SourceError, TreewalkError
@@ -36,6 +38,19 @@ class NodeChecker:
     resolve: Callable[[str], str] = str
     recorded: Mapping[str, Verdict] = field(default_factory=dict)  # of a replay: nothing live is asked again
     keep: Callable[[str, Verdict], None] = lambda node, verdict: None
+
+    async def load(self, nodes: Iterable[Node]) -> None:
+        """Import the client libraries that the nodes' checks need, so that no check's time goes into it. A library
+        that is missing is the check's own matter to tell."""
+        wanted: dict[str, None] = {}
+        for node in nodes:
+            spec = None if node.name in self.recorded else node.healthcheck
+            definition = self.checks.get(spec.method) if spec is not None else None
+            if spec is not None and definition is not None and (self.live or not definition.live):
+                wanted.update(dict.fromkeys(definition.modules(spec.params)))
+        for module in wanted:
+            with suppress(ImportError):
+                await asyncio.to_thread(import_module, module)
 
     async def __call__(self, node: Node) -> Verdict:
         looks = [self._condition(node, condition) for condition in node.conditions]
