@@ -1,7 +1,7 @@
 """Taking secrets out of text before it is stored, shown, or sent anywhere.
 
 Own patterns: measured on the lines of tests/data/redaction.txt, general scanners are made for source code, and mark
-hashes and identifiers that an operator needs (docs/decisions/030-redaction.md).
+hashes and identifiers that an operator needs (docs/decisions/030-redaction.md, 060-redaction-measured-again.md).
 """
 
 from __future__ import annotations
@@ -13,18 +13,25 @@ from dataclasses import dataclass
 MARK = "[redacted]"
 
 _NAMES = (
-    r"pass(?:word|wd|phrase|code)?|pwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key"
+    r"(?:pg|db|my|sql|ssh|ldap|bind|user|root|admin|app|redis|smtp|ftp|key|store|require|master)?pass(?:word|wd|phrase)"
+    r"|pass(?:code)?|requirepass|masterauth|(?:pg|db|ldap|bind|user|root|admin)?pwd?|licen[cs]e[_-]?key|dockerconfigjson"
+    r"|[jp]h?p?sess(?:ion)?id|sessid|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key"
     r"|(?:auth|account|shared[_-]?access|signing|encryption|session)[_-]?(?:key|token|signature)|session[_-]?id"
     r"|client[_-]?secret|credentials?|refresh[_-]?token|id[_-]?token|bearer|webhook[_-]?secret|conn(?:ection)?[_-]?str(?:ing)?"
 )
 # At the beginning of a word: after no letter, or a capital after a small one (redisPassword).
 _WORD = r"(?:(?<![A-Za-z])|(?<=(?-i:[a-z]))(?=(?-i:[A-Z])))"
-_HINTS = ("pass", "pwd", "secret", "token", "key", "credential", "bearer", "session", "signature", "conn")
+# What follows a telling name and tells that it is about the secret: password_file, token_type.
+_ABOUT = r"(?![_-]?(?:file|path|dir|length|count|rate|total|seconds|ttl|type|name|version|policy)\b)"
+_HINTS = (
+    "pass", "pw", "secret", "token", "key", "credential", "bearer", "sess", "signature", "conn", "masterauth", "dockerconfig"
+)  # fmt: skip
 _HARMLESS = re.compile(
     r"(?i)(?:true|false|null|none|nil|yes|no|on|off|empty|missing|required|expired|invalid|incorrect|wrong|unset"
     r"|not|is|was|has|set|changed|ok|valid|rotated|refreshed|revoked|failed|denied|rejected|disabled|enabled|unknown"
+    r"|/(?:home|root|usr|var|etc|opt|run|tmp|srv|mnt|data|app|dev|Users|workspace)(?:/[\w.-]{1,100}){0,20}/?"
     r"|bearer|basic|digest|hidden|redacted|masked|default|pair|policy|authentication"
-    r"|\d{1,9}(?:ms|s|m|h|d|%)?|<[^>]*>|\*+|x+|\$\{?\w+\}?|\.\.\.)[.,;:]?"
+    r"|headers?|\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h|d|%)?|<[^>]*>|\*+|x+|\$\{?\w+\}?|\.\.\.)[.,;:]?"
 )
 
 
@@ -60,27 +67,48 @@ _RULES: tuple[_Rule, ...] = (
     _rule("://", r"(://[^\s:/@'\"]{0,200}):(?!\[redacted\]@)[^\s'\"/?#]{1,300}@", rf"\1:{MARK}@"),
     _rule("://", r"(://[^\s:/@'\"]{0,200}):(?!\[redacted\]@|\d{1,5}(?:[/?#]|$))[^\s@'\"]{1,300}@", rf"\1:{MARK}@"),
     _rule("://", r"(://)[^\s:/?#@'\"]{16,200}@", rf"\1{MARK}@"),
+    _rule("jdbc:oracle", r"(?i)(jdbc:oracle:\w{1,10}:[^\s/@]{1,100}/)(?!\[redacted\])[^\s@]{1,200}(?=@)", rf"\1{MARK}"),
     # headers
+    _rule("digest", r"(?i)(authorization['\"]?\s{0,3}[:=]\s{0,3}['\"]?digest\s{1,3})(?!\[redacted\])[^\r\n]{8,2000}+", rf"\1{MARK}"),
+    _rule("auth plain|auth login|auth xoauth2|auth cram", r"(?i)\b(AUTH\s(?:PLAIN|LOGIN|XOAUTH2|CRAM-MD5)\s{1,3})[A-Za-z0-9+/=]{8,2000}+", rf"\1{MARK}"),
+    _rule("\"auth\"", r"(?i)(\"auth\\?\"\s{0,3}:\s{0,3}\\?\")(?=[a-z]{0,60}(?:[0-9+/=]|(?-i:[A-Z])))[A-Za-z0-9+/=]{8,2000}+", rf"\1{MARK}"),
     _rule("bearer|basic|digest|negotiate", r"(?i)\b((?:bearer|basic|digest|negotiate)\s{1,5})(?=[a-z_.~-]{0,60}(?:[0-9+/]|(?-i:[A-Z])|={1,2}(?![^\s'\"])))[A-Za-z0-9+/_.~=-]{8,4000}+", rf"\1{MARK}"),
-    _rule("authorization|x-api-key|x-auth-token|cookie|private-token", r"(?i)\b((?:(?:proxy-)?authorization|x-api-key|x-auth-token|set-cookie|cookie|private-token)['\"]?\s{0,3}[:=]\s{0,3}['\"]?(?:(?:token|apikey)\s{1,3})?)(?!\s|(?:bearer|basic|digest|negotiate)\b)([^'\"\r\n]{1,4000}+)", _unless_harmless),
+    _rule("authorization|x-api-key|x-auth-token|cookie|private-token", r"(?i)\b((?:(?:proxy-)?authorization|x-api-key|x-auth-token|set-cookie|cookie|private-token)['\"]?\s{0,3}[:=]\s{0,3}['\"]?(?:(?:token|apikey)\s{1,3}(?:token\s?=\s?)?['\"]?)?)(?!\s|(?:bearer|basic|digest|negotiate)\b)([^'\"\r\n]{1,4000}+)", _unless_harmless),
+    # command lines
+    _rule("redis-cli", r"\b(redis-cli\b[^\r\n\[]{0,100}?\s-a\s{1,3})(?!\[redacted\])\S{1,300}+", rf"\1{MARK}"),
+    _rule("mysql|mariadb", r"\b((?:mysql|mariadb)\w{0,10}\s[^\r\n\[]{0,100}?(?<=\s)-p)(?!\[redacted\])[^\s-]\S{0,300}+", rf"\1{MARK}"),
+    _rule("ldap", r"\b(ldap[a-z]{2,10}\s[^\r\n\[]{0,100}?(?<=\s)-w\s{1,3})(?!\[redacted\])\S{1,300}+", rf"\1{MARK}"),
+    _rule("htpasswd", r"\b(htpasswd\s{1,3}-\w{0,5}b\w{0,5}\s{1,3}\S{1,100}\s{1,3}\S{1,60}\s{1,3})(?!\[redacted\])\S{1,300}+", rf"\1{MARK}"),
+    _rule("smbclient|rpcclient", r"\b((?:smb|rpc)client\s[^\r\n\[]{0,100}?(?<=\s)-U\s{0,3}[^\s%]{1,60}%)(?!\[redacted\])\S{1,300}+", rf"\1{MARK}"),
+    _rule("sshpass", r"\b(sshpass\s{1,3}-p\s{0,3})(?!\[redacted\])\S{1,300}+", rf"\1{MARK}"),
+    _rule("curl|wget", r"\b((?:curl|wget)\s[^\r\n\[]{0,100}?(?<=\s)(?:-u|--user|--proxy-user)[\s=]{0,3}['\"]?[^\s:'\"]{1,100}:)(?!\[redacted\])[^\s'\"]{1,300}+", rf"\1{MARK}"),
+    _rule("login", r"(?i)\b(login\s{1,3}\S{1,100}\s{1,3}password\s{1,3})(?!\[redacted\])\S{1,300}+", rf"\1{MARK}"),
+    # hashes of passwords
+    _rule("$2|$argon2|$5$|$6$|$y$|pbkdf2_|scram-sha", r"(?:\$(?:2[abxy]|5|6|y|argon2i?d?)\$|\bpbkdf2_\w{1,10}\$|\bSCRAM-SHA-\d{1,3}\$)[./A-Za-z0-9$=,:+]{20,400}+", MARK),
     # tokens that are known by their shape
     _rule("eyj", r"\beyJ[A-Za-z0-9_-]{8,2000}+\.[A-Za-z0-9_-]{4,4000}+(?:\.[A-Za-z0-9_-]{0,2000}+)?"),
     _rule("akia|asia|agpa|aida|aroa", r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA)[A-Z0-9]{12,20}\b"),
-    _rule("ghp_|gho_|ghu_|ghs_|ghr_|github_pat_|glpat-", r"\b(?:gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_[A-Za-z0-9_]{20,255}|glpat-[A-Za-z0-9_-]{16,100})"),
+    _rule("ghp_|gho_|ghu_|ghs_|ghr_|github_pat_|gl", r"\b(?:gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_[A-Za-z0-9_]{20,255}|gl(?:pat|rt|dt|ptt|cbt|oas|ft|soat|agent)-[A-Za-z0-9_-]{16,100}|gl(?:sa|c)_[A-Za-z0-9_+/=-]{30,200})"),
+    _rule("hf_|lin_api_|dp.|sq0|atatt3|atctt3|age-secret-key-|whsec_|dckr_pat_|tskey-|gsk_|nvapi-|xkeysib-|pmak-", r"\b(?:hf_[A-Za-z0-9]{30,50}|lin_api_[A-Za-z0-9]{30,60}|dp\.(?:st|ct|pt|sa|scim|audit)\.[A-Za-z0-9_.-]{30,80}|sq0[a-z]{3}-[A-Za-z0-9_-]{20,60}|AT[AC]TT3[A-Za-z0-9_=-]{20,300}|AGE-SECRET-KEY-1[A-Z0-9]{30,80}|whsec_[A-Za-z0-9+/=_-]{20,100}|dckr_pat_[A-Za-z0-9_-]{20,60}|tskey-[a-z]{2,10}-[A-Za-z0-9-]{16,80}|gsk_[A-Za-z0-9]{30,80}|nvapi-[A-Za-z0-9_-]{30,100}|xkeysib-[A-Za-z0-9-]{30,120}|PMAK-[a-f0-9-]{30,80})"),
+    _rule("sk", r"\bSK[0-9a-f]{32}\b"),
+    _rule("routing_key|routing-key|integration_key", r"(?i)((?:routing|integration)[_-]key\\?['\"]?\s{0,3}[:=]\s{0,3}\\?['\"]?)[0-9a-z]{32}\b", rf"\1{MARK}"),
+    _rule("otp|mfa|2fa", r"(?i)(?<![a-z])((?:t?otp|mfa|2fa)(?:[_-]code)?['\"]?\s{0,3}[:=]\s{0,3}['\"]?)\d{4,8}\b", rf"\1{MARK}"),
+    _rule("community", r"(?i)\b(snmp[\w ]{0,20}community['\"]?\s{0,3}[:=]\s{0,3})(?!\[redacted\])[^\s,;]{3,100}+", rf"\1{MARK}"),
     _rule("xox|xapp", r"\b(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{8,250}"),
     _rule("hooks.slack.com", r"(https://hooks\.slack\.com/(?:services|workflows)/)[A-Za-z0-9/_-]{8,200}", rf"\1{MARK}"),
+    _rule("webhook.office.com|hooks.zapier.com|/incomingwebhook/", r"(https://(?:[\w-]{1,60}\.)?(?:webhook\.office\.com/webhookb2|hooks\.zapier\.com/hooks/catch)/)[^\s'\"\[]{8,400}+", rf"\1{MARK}"),
     _rule("/api/webhooks/", r"(https://(?:\w{1,20}\.)?discord(?:app)?\.com/api/webhooks/)[A-Za-z0-9/_-]{8,200}", rf"\1{MARK}"),
     _rule(":aa", r"(?<!\d)\d{8,10}:AA[A-Za-z0-9_-]{30,40}"),
     _rule("sk-", r"\bsk-(?=[A-Za-z_-]{0,60}[0-9])(?:[A-Za-z]{2,12}-)?[A-Za-z0-9_-]{16,250}"),
     _rule("_live_|_test_", r"\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{10,100}"),
     _rule("aiza|ya29.", r"\b(?:AIza[A-Za-z0-9_-]{30,45}|ya29\.[A-Za-z0-9_-]{20,500})"),
-    _rule("npm_|pypi-|dop_v1_|hvs.|sg.|dapi|shpat_", r"\b(?:npm_[A-Za-z0-9]{30,50}|pypi-[A-Za-z0-9_-]{30,300}|dop_v1_[a-f0-9]{40,80}|hvs\.[A-Za-z0-9_-]{20,200}|SG\.[A-Za-z0-9_-]{16,40}\.[A-Za-z0-9_-]{16,80}|dapi[a-f0-9]{30,40}|shpat_[a-f0-9]{30,40})"),
+    _rule("npm_|pypi-|dop_v1_|hvs.|hvb.|hvr.|sg.|dapi|shpat_", r"\b(?:npm_[A-Za-z0-9]{30,50}|pypi-[A-Za-z0-9_-]{30,300}|dop_v1_[a-f0-9]{40,80}|hv[sbr]\.[A-Za-z0-9_-]{20,200}|SG\.[A-Za-z0-9_-]{16,40}\.[A-Za-z0-9_-]{16,80}|dapi[a-f0-9]{30,40}|shpat_[a-f0-9]{30,40})"),
     # name = value, name: value, "name": "value", name => value
     _Rule(
         _HINTS,
         re.compile(
-            rf"(?i){_WORD}((?:{_NAMES})(?:[_-][A-Za-z0-9]{{1,20}})?\\?['\"]?\s{{0,3}}(?:=>|[:=])\s{{0,3}})"
-            rf"({_QUOTED}|(?!\[redacted\])[^\s'\",;&)}}\]]{{1,2000}}+)"
+            rf"(?i){_WORD}(?<!\d{{12}}:)((?:{_NAMES}){_ABOUT}(?:[_-][A-Za-z0-9]{{1,20}})?\\?['\"]?\s{{0,3}}(?:=>|[:=])\s{{0,3}})"
+            rf"({_QUOTED}|\{{[^{{}}\r\n]{{1,200}}+\}}(?=;)|(?!\[redacted\])[^\s'\",;&)}}\]]{{1,2000}}+)"
         ),
         _unless_harmless,
     ),
@@ -89,17 +117,35 @@ _RULES: tuple[_Rule, ...] = (
     _Rule(_HINTS, re.compile(rf"(?i){_WORD}((?:{_NAMES})\s{{1,3}})('[^']{{1,500}}+')"), _unless_harmless),
     _Rule(_HINTS, re.compile(rf"(?i)(<(?:[\w.-]{{0,40}}[._-])?(?:{_NAMES})>)([^<]{{1,500}}+)(?=</)"), _unless_harmless),
     _Rule(_HINTS, re.compile(rf"(?i)(name=['\"](?:[\w.-]{{0,40}}[._-])?(?:{_NAMES})['\"]\s{{1,3}}value=)({_QUOTED})"), _unless_harmless),
-    _rule("identified", r"(?i)\b(identified\s{1,3}by\s{1,3}(?:password\s{1,3})?)('[^']{1,500}+'|\"[^\"]{1,500}+\")", rf"\1'{MARK}'"),
+    # {"name": "API_TOKEN", "value": "…"} and the same as YAML, "AUTH" "…", ('x-api-key', '…'), password "…", password is …
+    _Rule(_HINTS, re.compile(rf"(?i)\b((?:name|key)\\?['\"]?\s{{0,3}}[:=]\s{{0,3}}\\?['\"]?(?:[\w.-]{{0,40}}[._-])?(?:{_NAMES})\\?['\"]?[,;]?\s{{1,20}}\\?['\"]?value\\?['\"]?\s{{0,3}}[:=]\s{{0,3}})({_QUOTED}|(?!\[redacted\])[^\s'\",;}}]{{1,500}}+)"), _unless_harmless),
+    _Rule((*_HINTS, "auth"), re.compile(rf"(?i)([\"'](?:[\w.-]{{0,40}}[._-])?(?:{_NAMES}|auth)[\"']\s{{1,3}}(?:\"default\"\s{{1,3}})?)(\"[^\"]{{1,500}}+\")"), _unless_harmless),
+    _Rule(_HINTS, re.compile(rf"(?i)([\"'](?:[\w.-]{{0,40}}[._-])?(?:{_NAMES})[\"']\s{{0,3}},\s{{0,3}})(?=.[^'\"]{{0,200}}\d)({_QUOTED})"), _unless_harmless),
+    _Rule(("pass",), re.compile(r"(?i)\b(pass(?:word|wd|phrase)\s{1,3})(\"[^\"]{1,500}+\")"), _unless_harmless),
+    _rule("apikey|api_key|api-key|api key", r"(?i)\b(api[ _-]?key\s{1,3}\")(?=[^\"]{0,100}\d)[^\"\[]{8,500}+(?=\")", rf"\1{MARK}"),
+    _rule("set password", r"(?i)\b(set\s{1,3}password\b[^=\r\n]{0,100}=\s{0,3})('[^']{1,500}+')", _unless_harmless),
+    _rule("user.info", r"(?i)\b(user\.info\s{0,3}[:=]\s{0,3}['\"]?[^\s:'\"]{1,100}:)(?!\[redacted\])[^\s'\"]{1,300}+", rf"\1{MARK}"),
+    _Rule(_HINTS, re.compile(r"(?i)\b((?:password|passphrase|passcode|token|secret|api[ _-]key)\s{1,3}is\s{1,3})(?=\S{0,100}\d)([^\s'\"\[]{6,300}+)"), _unless_harmless),
+    _rule("auth default", r"\b(AUTH default )(?!\[redacted\])[^\s'\"]{1,300}+", rf"\1{MARK}"),
+    _rule("identified", r"(?i)\b(identified\s{1,3}(?:with\s{1,3}\S{1,60}\s{1,3})?by\s{1,3}(?:password\s{1,3})?)('[^']{1,500}+'|\"[^\"]{1,500}+\")", rf"\1'{MARK}'"),
     _rule("auth", r"(?i)\b(AUTH\s{1,3})(?!.\[redacted\])(?:\"[^\"]{6,500}+\"|'[^']{6,500}+')", rf"\1'{MARK}'"),
     # signed addresses
     _rule("sig=|signature=|code=|x-amz-|token=", r"(?i)([?&](?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential|X-Goog-Signature|code|signature|sig)=)(?!\[redacted\])[^&\s'\"]{8,2000}+", rf"\1{MARK}"),
+    _rule("signature=", r"(?i)\b(signature=)(?=[a-z+/%_-]{0,60}[0-9])[A-Za-z0-9+/%_=-]{20,2000}+", rf"\1{MARK}"),
+    _rule("key=", r"([?&]key=)(?=[A-Za-z_-]{0,60}[0-9])(?=[0-9_-]{0,60}[A-Za-z])(?![0-9a-f]{8}-[0-9a-f]{4}-)[A-Za-z0-9_-]{20,200}+(?=[&\s'\"]|$)", rf"\1{MARK}"),
 )  # fmt: skip
 
 
-def redact(text: str) -> str:
-    """The text with every secret replaced by a mark. Linear in the text's length; applying it twice changes nothing."""
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}+@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
+
+
+def redact(text: str, *, emails: bool = False) -> str:
+    """The text with every secret replaced by a mark, and, where asked for, every e-mail address.
+
+    Linear in the text's length; applying it twice changes nothing.
+    """
     low = text.lower()
     for rule in _RULES:
         if any(hint in low for hint in rule.hints):
             text = rule.pattern.sub(rule.put, text)
-    return text
+    return _EMAIL.sub(MARK, text) if emails and "@" in text else text
