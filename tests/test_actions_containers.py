@@ -109,8 +109,8 @@ async def test_a_command_that_does_not_end_is_given_up_on_and_not_known(
     url, _ = engine
     began = time.monotonic()
     with pytest.raises(SourceTimeout, match="not known"):
-        await run(EXEC, hands(timeout=1), container="steady", engine=url, **literally(*command))
-    assert time.monotonic() - began < 10
+        await run(EXEC, hands(timeout=4), container="steady", engine=url, **literally(*command))
+    assert time.monotonic() - began < 30
     await run(RESTART, container="steady", engine=url, grace=0)
 
 
