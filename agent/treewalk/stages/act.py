@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from treewalk.errors import ActionFailed, SourceBadAnswer, SourceError, SourceTimeout
+from treewalk.errors import ActionFailed, SettingsError, SourceBadAnswer, SourceError, SourceTimeout
 from treewalk.model.acting import LedgerEntry, PlannedStep, Ran
 from treewalk.model.redact import redact
 from treewalk.ports import Action, Books, Clock, Hands
@@ -48,7 +48,7 @@ async def act(step: PlannedStep, run: Run, action: Action, hands: Hands, books: 
         result = await action.run(params, hands)
     except (SourceTimeout, SourceBadAnswer) as error:
         return _settled(Ran("unknown", str(error)), run, books, clock)
-    except (ActionFailed, SourceError) as error:
+    except (ActionFailed, SourceError, SettingsError) as error:
         return _settled(Ran("failed", str(error)), run, books, clock)
     except Exception as error:  # noqa: BLE001  an action's own mistake: nobody knows how far it came
         return _settled(Ran("unknown", f"{step.kind} broke: {type(error).__name__}"), run, books, clock)
