@@ -37,6 +37,7 @@ def main() -> None:
         rows += loading(Path(folder))
     rows += [asyncio.run(walking(n)) for n in (32, 128)]
     rows += [asyncio.run(matching(hostile=hostile)) for hostile in (False, True)]
+    rows.append(ranking())
     rows.append(process("treewalk --help", ["--help"], 0.25))
     OUT.mkdir(parents=True, exist_ok=True)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
@@ -136,6 +137,38 @@ async def walking(concurrency: int) -> dict[str, Any]:
     goal = 1.3 if concurrency == 32 else math.inf
     what = f"walk of 1,000 nodes at concurrency {concurrency} against its bound of {bound:.1f} s"
     return row(f"{what} (memory +{grown:.0f} MB)", ratio, goal, "×")
+
+
+def ranking() -> dict[str, Any]:
+    """1,000 nodes with two series each, fifty of which changed in the window: who did it?"""
+    from dataclasses import replace
+
+    from treewalk.comparing import compare_series
+    from treewalk.model.diagnosis import Measurement
+    from treewalk.model.series import Series
+    from treewalk.model.tree import BaselineSpec
+    from treewalk.model.verdict import degraded, healthy
+    from treewalk.stages.rank import Scene, rank
+
+    rng, count = np.random.default_rng(1), 1000
+    spec, times = BaselineSpec(900, 14_400), np.arange(0, 15_301, 30.0)
+    at = float(times[-1])
+
+    def series(node: str, metric: str, *, changed: bool) -> Any:
+        values = rng.normal(100, 5, len(times)) + 60 * (changed & (times > at - 500))
+        return compare_series(node, f'{metric}{{node="{node}"}}', [Series({}, times, values)], at, spec)
+
+    below: list[list[str]] = [[] for _ in range(count)]
+    for i in range(1, count):
+        below[int(rng.integers(0, i))].append(f"n{i}")
+    nodes = {f"n{i}": Node(f"n{i}", HERE, depends_on=tuple(below[i])) for i in range(count)}
+    changed = set(rng.choice(list(nodes), 50, replace=False))
+    compared = {n: series(n, "cpu", changed=False) + series(n, "queue", changed=n in changed) for n in nodes}
+    verdicts = {n: replace(degraded("z") if n in changed else healthy("z"), origin="baseline") for n in nodes}
+    tree = Forest({"s": Sla("s", "age", None, None, None, ("n0",), HERE)}, nodes).tree("s")
+    own = series("s", "age", changed=True)[0]
+    scene = Scene(tree, Measurement("violated", ""), own, verdicts, compared, at, 900.0)
+    return row("ranking of 1,000 nodes with two series each", min(timed(lambda: rank(scene)) for _ in range(3)), 1.0)
 
 
 async def matching(*, hostile: bool) -> dict[str, Any]:

@@ -130,6 +130,50 @@ def test_an_unusual_node_under_a_met_sla_is_a_remark_not_a_culprit():
     assert any("b is unusual" in remark for remark in conclusion.remarks)
 
 
+def test_an_unusual_node_under_a_met_sla_does_not_hide_a_declared_one():
+    tree = make_tree({"a": ["b"], "c": []}, roots=["a", "c"])
+    compared = {"a": series("a", 1, shift=60), "b": series("b", 2, shift=80, since=7480)}
+    verdicts = {**judged(compared), "c": unhealthy("down")}
+    at = scene(tree, verdicts, compared, measurement=Measurement("met", "fine", 12))
+    assert rank(at)[0].node == "b"
+    assert conclude(case(at)).root_cause.node == "c"
+
+
+def test_a_faint_culprit_is_found_by_those_that_follow_it():
+    tree = make_tree({"api": ["one", "two"], "one": ["shared"], "two": ["shared"], "shared": ["leaf"]})
+    compared = {
+        "api": series("api", 1, shift=60, since=7520),
+        "one": series("one", 2, shift=50, since=7505),
+        "two": series("two", 3, shift=50, since=7505),
+        "shared": series("shared", 4, shift=9, since=7490),
+        "leaf": series("leaf", 5),
+    }
+    assert rank(scene(tree, judged(compared), compared))[0].node == "shared"
+
+
+def test_confidence_grows_with_the_distance_to_the_next_suspect():
+    def confidence(stranger: float) -> float:
+        tree = make_tree({"api": ["database", "other"]})
+        compared = {
+            "api": series("api", 1, shift=40, since=7505),
+            "database": series("database", 3, shift=60, since=7490),
+            "other": series("other", 4, shift=stranger, since=7490),
+        }
+        return conclude(case(scene(tree, judged(compared), compared))).root_cause.confidence
+
+    assert confidence(0) > confidence(60)
+
+
+def test_a_log_that_names_another_node_is_a_way_up_that_the_tree_does_not_hold():
+    tree = make_tree({"api": [], "cache": []}, roots=["api", "cache"])
+    verdicts = {"api": unhealthy("slow"), "cache": unhealthy("out of memory")}
+    unnamed = rank(scene(tree, verdicts))
+    assert [s.rank for s in unnamed] == [1, 1]
+    named = rank(scene(tree, verdicts, mentions=[Mention("api", "cache", "cache", 1, "cache: connection refused")]))
+    assert named[0].node == "cache"
+    assert named[0].parts["path"] > 1
+
+
 def test_a_violation_that_nothing_explains_is_abstained_on_and_says_what_would_help():
     tree = make_tree({"a": ["b"]})
     conclusion = conclude(case(scene(tree, {"b": unknown("refused")})))

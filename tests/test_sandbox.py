@@ -72,7 +72,7 @@ def test_the_command_line_tells_the_same_in_json(sandbox: Sandbox) -> None:
         [*command, "diagnose", "entity_data_freshness", "--format", "json", "-q"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["status"] == "met"
     listed = subprocess.run([*command, "incidents", "list"], capture_output=True, text=True, check=True)
     assert "entity_data_freshness" in listed.stdout

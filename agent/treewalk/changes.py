@@ -33,6 +33,7 @@ REACH = 1.3  # windows: how far back a change can be the reason of trouble now
 _RECENT = 4.0  # windows: how far back older changes are looked for
 _FEWEST, _MOST = 40, 160  # points of that
 _AMPLITUDE = 10.0  # a change is of this many standard deviations, give or take: the prior's own deviation
+_LEARNED = 480  # points at the most, from which a series' noise is learned
 _DOUBT = 4.0  # points' worth of doubt whether the noise is now as it was
 _RIVAL = 0.1  # how likely an old or passing change is, before looking
 _LOUDEST = 60.0  # deviations; more says nothing more
@@ -90,11 +91,11 @@ def _sampling(series: Sequence[Deviation], window: float) -> float:
 
 def _stacked(series: Sequence[Deviation]) -> tuple[Array, Array, Mask]:
     """Times and values of all series as rows that end together, and which of them are there."""
-    longest = max(len(s.times) for s in series)
+    longest = min(_LEARNED, max(len(s.times) for s in series))
     times, z = np.full((len(series), longest), -np.inf), np.zeros((len(series), longest))
     for row, s in enumerate(series):
-        if len(s.times):
-            times[row, -len(s.times) :], z[row, -len(s.times) :] = s.times, s.z
+        if count := min(longest, len(s.times)):
+            times[row, -count:], z[row, -count:] = s.times[-count:], s.z[-count:]
     return times, z, np.isfinite(times)
 
 

@@ -30,9 +30,11 @@ _LABELS = re.compile(r"\s+")
 @dataclass(frozen=True)
 class Symptoms:
     """`nodes[name]` and `sla` are logs of likelihood ratios by shape and moment (see `changes`); `step` is the distance
-    of moments, `sampling` that of the samples, in seconds; `moments` are Unix seconds."""
+    of moments, `sampling` that of the samples, in seconds; `moments` are Unix seconds. `changed` holds the nodes that
+    rather changed than not, whenever and however that was."""
 
     nodes: Mapping[str, Array]
+    changed: frozenset[str]
     sla: Array
     moments: Array
     step: float
@@ -45,9 +47,12 @@ def symptoms(compared: Mapping[str, Sequence[Compared]], own: Compared | None, a
     series = [c.deviation for _, c in of_nodes] + ([own.deviation] if own is not None else [])
     found = changes(series, at, window)
     otherwise = _with_surges(found, [(name, _kind(c)) for name, c in of_nodes])
+    rows = sorted({name for name, _ in of_nodes})
     nodes = _nodes(found.begins, otherwise, [name for name, _ in of_nodes])
     sla = _sla(found.begins[-1], float(otherwise[-1])) if own is not None else np.zeros(found.begins.shape[1:])
-    return Symptoms(nodes, sla, found.grid, found.step, found.sampling)
+    whole = in_all(np.stack([nodes[name] for name in rows])) if rows else np.zeros(0)
+    changed = frozenset(name for name, ratio in zip(rows, whole, strict=True) if ratio > 0)
+    return Symptoms(nodes, changed, sla, found.grid, found.step, found.sampling)
 
 
 def _leading(found: Sequence[Compared]) -> list[Compared]:

@@ -43,10 +43,15 @@ class Case:
 
 
 def conclude(case: Case) -> Conclusion:
-    """Blame the best suspect when it is fit to be blamed, else abstain and say what would help. Pure."""
+    """Blame the best suspect when it is fit to be blamed, else abstain and say what would help. Pure.
+
+    While the SLA is not violated only those that are fit are considered: an unusual node cannot stand before a
+    declared one there.
+    """
     suspects = tuple(replace(s, cites=_cites(case, s.node)) for s in case.suspects)
     recognised = next((m for m in case.matches if m.complete), None)
-    blamed = [s for s in suspects if s.rank == 1]
+    able = suspects if case.measurement.status == "violated" else [s for s in suspects if _fit(case, s)]
+    blamed = [s for s in able if s.rank == able[0].rank]
     if not blamed or len(blamed) > _MOST_TIED or not any(_fit(case, s) for s in blamed):
         return Conclusion(None, suspects, recognised, _remarks(case, suspects, None), _help(case, suspects))
     best = next(s for s in blamed if _fit(case, s))
@@ -99,7 +104,7 @@ def _confidence(best: Suspect, suspects: Sequence[Suspect], *, known: bool) -> f
     others = [LEAST_SCORE, *(s.score for s in suspects)]
     share = 1.0 / sum(math.exp(min(50.0, score - best.score)) for score in others)
     least = 0.5 if known or _declared(best.verdict) else 0.0
-    tied = sum(s.rank == 1 for s in suspects)
+    tied = sum(s.rank == best.rank for s in suspects)
     return round(min(0.99 if known else 0.95, max(share, least / tied)), 2)
 
 

@@ -27,7 +27,7 @@ from treewalk.model.evidence import LogGroup, Mention
 from treewalk.model.known import Match
 from treewalk.model.tree import Tree
 from treewalk.model.verdict import Status, Verdict
-from treewalk.symptoms import Symptoms, in_all, symptoms
+from treewalk.symptoms import Symptoms, symptoms
 from treewalk.travel import Account, Seen, Story, accounts
 
 
@@ -150,8 +150,7 @@ class _View:
             return True
         if scene.verdicts[name].status is Status.HEALTHY and scene.verdicts[name].origin != "baseline":
             return False  # somebody declared what healthy means here, and it is
-        measured = self.symptoms.nodes.get(name)
-        return measured is not None and float(in_all(measured)) > 0.0
+        return name in self.symptoms.changed
 
     def _parts(self, name: str, account: Account) -> dict[str, float]:
         """The parts of a node's score."""
