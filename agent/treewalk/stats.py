@@ -1,4 +1,4 @@
-"""A series against its own past: robust z-score, onset, and how two series move together. Pure.
+"""A series against its own past: robust z-score and onset. Pure.
 
 Median and MAD instead of mean and standard deviation, because baselines hold old trouble too (Iglewicz and
 Hoaglin, "How to Detect and Handle Outliers", 1993: 1.4826 · MAD estimates the standard deviation of a normal
@@ -34,8 +34,7 @@ class Deviation:
 
     `score` is signed and in robust standard deviations; `level` and `center` are in the series' own unit;
     `onset` is Unix seconds or None, `lasting` how much of it is left at the end (0 to 1); `times` and `z` are the
-    standardised series (baseline and window) on its grid,
-    for comparing it with others; `points` counts values in window and baseline.
+    standardised series (baseline and window) on its grid; `points` counts values in window and baseline.
     """
 
     score: float
@@ -141,35 +140,6 @@ def thinned(times: Numbers, values: Numbers) -> tuple[Array, Array]:
     length = np.diff(np.concatenate([starts, [len(x)]]))[run]
     keep = (since == 0) | ((since % stride == 0) & (length >= 2 * stride))
     return t[keep], x[keep]
-
-
-class Print:
-    """The course of a series over the last windows, ready to be compared with others.
-
-    Rows are the course delayed by 0, 1, 2 … steps of the grid, each with mean 0 and length 1.
-    """
-
-    __slots__ = ("rows",)
-
-    def __init__(self, series: Deviation, grid: Array, lags: int) -> None:
-        step = grid[1] - grid[0]
-        limit = max(3.0, 1.2 * abs(series.score))
-        moved = grid[None, :] - step * np.arange(lags + 1)[:, None]
-        rows = np.clip(np.interp(moved.ravel(), series.times, series.z), -limit, limit).reshape(moved.shape)
-        rows -= rows.mean(axis=1, keepdims=True)
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        self.rows: Array = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 1e-9)
-
-    def leads(self, effect: Print) -> float:
-        """How well this course, delayed by what suits best, is that of the effect: 0 to 1, sign aside."""
-        return float(np.abs(self.rows @ effect.rows[0]).max())
-
-
-def common_grid(series: Sequence[Deviation], at: float, window: float, spans: float = 3.0) -> Array:
-    """Times on which series can be compared: `spans` windows up to `at`, as fine as the series are, 96 at the most."""
-    steps = [float(np.median(np.diff(s.times))) for s in series if len(s.times) > 2]
-    step = max([float(np.median(steps)) if steps else window / 10, spans * window / 96, 1e-3])
-    return np.arange(at, at - spans * window, -step)[::-1]
 
 
 def _clean(times: Numbers, values: Numbers) -> tuple[Array, Array]:

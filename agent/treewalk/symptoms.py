@@ -21,6 +21,7 @@ _SERIES_A_NODE = 8  # the most deviating ones
 _SHOWS = 0.5  # how likely one series of a troubled node shows it
 _SILENT = 0.1  # how likely a troubled node shows it in none
 _COINCIDENCE = 0.05  # how likely a node changes in the window without having to do with it
+_SLA_TELLS = 0.95  # how surely the SLA's own series tells when its trouble began: it is often derived, and late
 _EVERYBODY = 0.4  # from this share of nodes on, a change of the same series is everybody's
 _FEWEST = 5  # nodes; of fewer nobody can say what everybody does
 _MATCHERS = re.compile(r"\{[^}]*\}")
@@ -115,5 +116,5 @@ def _sla(begins: Array, otherwise: float) -> Array:
     """When the SLA's own trouble began, on average 1 over all moments; flat as far as its series does not tell."""
     whole = float(in_all(begins))
     told = 1 / (1 + math.exp(-min(50.0, max(-50.0, whole - otherwise))))
-    told = min(told, 1 - 2.5e-3)
+    told = min(told, _SLA_TELLS)
     return np.asarray(np.log(told * np.exp(np.maximum(begins - whole, -50.0)) + 1 - told))
