@@ -18,9 +18,10 @@ from treewalk.sandbox.faults import all_faults, break_it, mend
 from treewalk.sandbox.platform import Sandbox
 from treewalk.stages.report import document, exit_code
 
-pytestmark = pytest.mark.needs(
-    "redis-server", "prometheus", "prometheus-alertmanager", "prometheus-redis-exporter"
-)  # fmt: skip
+pytestmark = [
+    pytest.mark.needs("redis-server", "prometheus", "prometheus-alertmanager", "prometheus-redis-exporter"),
+    pytest.mark.alone,
+]
 FAULTS = all_faults()
 TIMES = int(os.environ.get("SANDBOX_TIMES", "1"))
 

@@ -182,10 +182,10 @@ def backtest(
             }
         )
     else:
-        put(f"{id}: fired {len(tested.firings)} times since {clock(tested.start)}, {len(tested.false)} of them falsely")
-        for one in tested.firings:
-            kind = "false alarm" if one in tested.false else "in trouble"
-            put(f"  {clock(one[0])} to {clock(one[1])}  {kind}")
+        put(f"{id}: fired {len(tested.firings)} times since {clock(tested.start)}; {len(tested.false)} false alarms")
+        for kind, found in (("fired", tested.firings), ("false alarm", tested.false)):
+            for one in found:
+                put(f"  {clock(one[0])} to {clock(one[1])}  {kind}")
         for gap in tested.gaps:
             put(f"  not looked at: {gap}")
     return 1 if tested.false else 0

@@ -19,8 +19,8 @@ _LOG_CHUNKS = 24  # a log is fetched in so many parts, so that a cut answer lose
 
 @dataclass(frozen=True)
 class Backtest:
-    """`firings` are the spans in which every signal held at once, `false` those of them in which nothing was wrong
-    as far as is known. `gaps` says what could not be looked at: without it nothing is proven."""
+    """`firings` are the spans in which every signal held at once, `false` their parts in which nothing was wrong as
+    far as is known. `gaps` says what could not be looked at: without it nothing is proven."""
 
     start: float
     end: float
@@ -44,7 +44,8 @@ async def backtest(
 ) -> Backtest:
     """Run a signature over the past, every `step` seconds, looking `window` seconds back for log lines.
 
-    `bad` are the spans (Unix seconds) in which something was wrong. Sources that fail become gaps.
+    `bad` are the spans (Unix seconds) in which something was wrong; what fires up to `window` before or after one
+    belongs to it. Sources that fail become gaps.
     """
     times = [start + step * k for k in range(int((end - start) / step) + 1)]
     gaps: list[str] = []
@@ -57,9 +58,9 @@ async def backtest(
         holding = [a and _any_within(seen, t - window, t) for a, t in zip(holding, times, strict=True)]
     if signature.metric_condition is None and signature.log_pattern is None:
         holding = [False] * len(times)
-    firings = spans([t for t, on in zip(times, holding, strict=True) if on], step)
-    false = tuple(one for one in firings if not any(_meets(one, other) for other in bad))
-    return Backtest(start, end, tuple(firings), false, tuple(gaps), len(times), tuple(bad))
+    on = [time for time, held in zip(times, holding, strict=True) if held]
+    well = [time for time in on if not any(begin - window <= time <= over + window for begin, over in bad)]
+    return Backtest(start, end, tuple(spans(on, step)), tuple(spans(well, step)), tuple(gaps), len(times), tuple(bad))
 
 
 def spans(times: Sequence[float], step: float) -> list[Span]:
@@ -71,10 +72,6 @@ def spans(times: Sequence[float], step: float) -> list[Span]:
         else:
             found.append((time, time))
     return found
-
-
-def _meets(one: Span, other: Span) -> bool:
-    return one[0] <= other[1] and other[0] <= one[1]
 
 
 def _any_within(times: Sequence[float], start: float, end: float) -> bool:
