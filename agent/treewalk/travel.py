@@ -29,14 +29,15 @@ _BATCH = 256  # origins at once: bounds the memory
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What is usual of trouble. Round numbers from experience, not fitted; results hardly move when they are changed
-    by a half (docs/decisions/071-incidents.md)."""
+    """What is usual of trouble. Round numbers, chosen on generated incidents; results move by a point or two when one
+    is changed by a half, but for `alike` and the three of growth (docs/decisions/071-incidents.md)."""
 
     passes: float = 0.75  # trouble of a dependency reaches its dependent
     delay_steps: float = 1.5  # after this many samples on average,
     delay_windows: float = 0.02  # or this much of a window where samples are dense
-    early: float = 0.05  # an effect is seen a step before its cause, three steps more a third as often: samples are
-    # not taken together, and a cause that is measured as a rate shows late
+    # An effect is seen a step before its cause, three steps more a third as often: samples are not taken together, and
+    # a cause that is measured as a rate shows late.
+    early: float = 0.05
     alike: float = 0.7  # an effect changes in the same shape as its cause
     outside: float = 0.02  # the SLA breaks though the trouble did not reach it
     starved: float = 0.3  # what stands right beneath the origin changes in consequence,
