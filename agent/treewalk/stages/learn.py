@@ -14,6 +14,7 @@ from typing import Any
 from treewalk.model.acting import Plan, canonical
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.evidence import Anomaly, LogGroup
+from treewalk.model.templates import clean
 from treewalk.model.tree import Node, Sla, Tree
 
 _MASK = re.compile(r"<(time|id|hex|ip|n|text)>")
@@ -150,4 +151,4 @@ def _arguments(node: Node) -> dict[str, Any]:
 
 
 def _short(text: str) -> str:
-    return " ".join(text.split())[:200]
+    return " ".join(clean(text).split())[:200]

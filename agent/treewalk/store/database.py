@@ -65,7 +65,7 @@ class SqliteDatabase:
 
     def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
         with self._database() as db:
-            return list(db.query(sql, list(values)))
+            return list(db.query(sql, _storable(values)))
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -135,10 +135,10 @@ class _SqliteWriter:
         self._db = db
 
     def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
-        return list(self._db.query(sql, list(values)))
+        return list(self._db.query(sql, _storable(values)))
 
     def execute(self, sql: str, values: Values = ()) -> int:
-        return int(self._db.conn.execute(sql, list(values)).rowcount)
+        return int(self._db.conn.execute(sql, _storable(values)).rowcount)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -168,7 +168,7 @@ class PostgresDatabase:
 
     def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
         with self._cursor() as cursor:
-            cursor.execute(_numbered(sql), list(values))
+            cursor.execute(_numbered(sql), _storable(values))
             return list(cursor.fetchall())
 
     @contextmanager
@@ -220,12 +220,21 @@ class _PostgresWriter:
         self._cursor = cursor
 
     def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
-        self._cursor.execute(_numbered(sql), list(values))
+        self._cursor.execute(_numbered(sql), _storable(values))
         return list(self._cursor.fetchall())
 
     def execute(self, sql: str, values: Values = ()) -> int:
-        self._cursor.execute(_numbered(sql), list(values))
+        self._cursor.execute(_numbered(sql), _storable(values))
         return int(self._cursor.rowcount)
+
+
+def _storable(values: Values) -> list[Any]:
+    """Values as both databases take them: a text that is not Unicode (half a pair) is mended."""
+    return [_mended(value) if isinstance(value, str) and not value.isascii() else value for value in values]
+
+
+def _mended(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _numbered(sql: str) -> str:
