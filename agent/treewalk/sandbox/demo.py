@@ -1,15 +1,17 @@
-"""The demonstration: a healthy platform, broken for real, and found out."""
+"""The demonstration: a healthy platform, broken for real, found out, fixed and proven."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from treewalk.app import App, DiagnoseOptions
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.events import Event
+from treewalk.operations import Operations
 from treewalk.sandbox.faults import break_it
 from treewalk.sandbox.platform import Sandbox
 from treewalk.sandbox.signals import interrupting
@@ -24,8 +26,8 @@ Watched = Callable[[Callable[[Callable[[Event], None]], Diagnosis]], Diagnosis]
 
 
 def demonstrate(folder: Path, say: Say, progress: Say, watched: Watched, *, keep: bool) -> int:
-    """Run the demonstration; 0 when treewalk found what was broken. Cleans up in any case, unless `keep`: also after
-    Ctrl-C, SIGTERM, and when the terminal is closed."""
+    """Run the demonstration; 0 when treewalk found and fixed what was broken. Cleans up in any case, unless `keep`:
+    also after Ctrl-C, SIGTERM, and when the terminal is closed."""
     sandbox = Sandbox(folder)
     with interrupting():
         return _run(sandbox, say, progress, watched, keep=keep)
@@ -48,15 +50,45 @@ def _run(sandbox: Sandbox, say: Say, progress: Say, watched: Watched, *, keep: b
         say("\n5. Before anybody touches Redis: what else hangs on it?\n")
         say(_impact(sandbox))
         right = found.root_cause is not None and found.root_cause.node == chosen.root
+        say(
+            "\n6. The known error has a fix that policy lets run. treewalk does it, and proves it with the SLA itself:\n"
+        )
+        life = _fix(sandbox, say)
+        say(_OUTCOMES.get(life["ending"], f"\n   It ended otherwise: {life['ending']}, {life['why']}"))
         took = time.monotonic() - began
         say(f"\n{'That is what was broken.' if right else 'That is NOT what was broken.'} ({took:.0f} s in all)")
-        return 0 if right else 1
+        return 0 if right and life["ending"] == "resolved" else 1
     finally:
         if keep:
             say(f"The sandbox stays up: treewalk --workspace {sandbox.workspace} diagnose {SLA}")
             say(f"Take it down with: treewalk sandbox down --dir {sandbox.folder}")
         else:
             sandbox.down(progress)
+
+
+_OUTCOMES = {
+    "resolved": """
+   Fixed, proven, and written down: `treewalk incidents show 3`, `treewalk audit verify`, `treewalk memory list`."""
+}
+
+
+def _fix(sandbox: Sandbox, say: Say) -> Mapping[str, Any]:
+    """The loop, with its timeline told; how the incident ended."""
+
+    async def run() -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]], Mapping[str, Any]]:
+        async with App.open(sandbox.workspace) as app:
+            operations = Operations(app)
+            number = await operations.fix(SLA, "the demonstration")
+            life = operations.cases.life(number)
+            return life, operations.cases.timeline(number), app.store.incident(number)["life"]
+
+    life, timeline, outcome = asyncio.run(run())
+    for row in timeline:
+        say(f"   {report.clock(row['at'])}  {row['kind']:<12} {row['text']}")
+    proof = (outcome["outcome"] or {}).get("proof") or {}
+    for name, after in proof.get("after", {}).items():
+        say(f"   before/after {name}: {proof['before'].get(name, 'not looked at')} → {after}")
+    return life
 
 
 def look(sandbox: Sandbox, watch: Callable[[Event], None], sla: str = SLA) -> Diagnosis:
