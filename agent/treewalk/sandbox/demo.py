@@ -50,9 +50,7 @@ def _run(sandbox: Sandbox, say: Say, progress: Say, watched: Watched, *, keep: b
         say("\n5. Before anybody touches Redis: what else hangs on it?\n")
         say(_impact(sandbox))
         right = found.root_cause is not None and found.root_cause.node == chosen.root
-        say(
-            "\n6. The known error has a fix that policy lets run. treewalk does it, and proves it with the SLA itself:\n"
-        )
+        say("\n6. The known error has a fix that policy lets run. It is done, and the SLA itself is the proof:\n")
         life = _fix(sandbox, say)
         say(_OUTCOMES.get(life["ending"], f"\n   It ended otherwise: {life['ending']}, {life['why']}"))
         took = time.monotonic() - began

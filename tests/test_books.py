@@ -1,0 +1,175 @@
+"""What is written down while treewalk acts: ledger, audit, questions, claims, trust, workers. On both databases."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from treewalk.errors import StoreError
+from treewalk.model.acting import ActionFacts, Autonomy, PlannedStep
+from treewalk.store.audit import Audit
+from treewalk.store.casebook import Casebook
+from treewalk.store.database import Database, PostgresDatabase, SqliteDatabase
+from treewalk.store.ledger import Ledger
+from treewalk.store.lessons import Lessons
+from treewalk.store.workers import Workers, started
+
+from tests.support.postgres import running_postgres
+
+NOW = 1_700_000_000.0
+STEP = PlannedStep(
+    0,
+    "mend",
+    "store",
+    {"how": "x", "password": "hunter2hunter2"},
+    facts=ActionFacts("mend", Autonomy.FULL, False, False, cost=2.0),
+)
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_postgres(tmp_path_factory.mktemp("books")) as url:
+        yield url.replace("+psycopg", "")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("/usr/lib/postgresql"))])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if request.param == "sqlite":
+        found: Any = SqliteDatabase(tmp_path / "memory.db")
+    else:
+        found = PostgresDatabase(request.getfixturevalue("postgres"))
+        with found.writing() as db:  # a clean one for each test
+            db.execute("DROP SCHEMA public CASCADE")
+            db.execute("CREATE SCHEMA public")
+        found.close()
+        found = PostgresDatabase(request.getfixturevalue("postgres"))
+    yield found
+    found.close()
+
+
+def test_an_intent_is_written_once_whoever_tries(database: Database) -> None:
+    ledger, number = Ledger(database), Casebook(database).open("sla", "x", NOW)
+    assert ledger.intend("k", number, STEP, "d", "one", NOW).fresh
+    again = ledger.intend("k", number, STEP, "d", "two", NOW + 1)
+    assert (again.fresh, again.worker, again.outcome) == (False, "one", None)
+    ledger.settle("k", "done", "did it", {"n": 1}, "one", NOW + 2)
+    ledger.settle("k", "failed", "no", {}, "two", NOW + 3)
+    found = ledger.entry("k")
+    assert found is not None
+    assert (found.outcome, found.summary, found.data) == ("done", "did it", {"n": 1})
+    assert [(p.kind, p.node, p.cost) for p in ledger.past(NOW)] == [("mend", "store", 2.0)]
+    assert ledger.past(NOW, "k") == []
+    assert ledger.entry("other") is None
+    assert "hunter2hunter2" not in str(database.query("SELECT * FROM ledger"))
+
+
+def test_an_audit_row_that_was_touched_is_found_and_named(database: Database) -> None:
+    audit = Audit(database)
+    for k in range(6):
+        audit.add(NOW + k, "kind", "who", {"k": k})
+    assert audit.verify() == (6, [])
+    with pytest.raises((StoreError, sqlite3.Error, Exception), match="append-only"), database.writing() as db:
+        db.execute("UPDATE audit SET who = 'me' WHERE seq = 2")
+    _unguarded(database, "UPDATE audit SET data = '{\"k\":99}' WHERE seq = 3")
+    assert [(f.seq, f.what) for f in audit.verify()[1]] == [(3, "its content was changed")]
+    _unguarded(database, "DELETE FROM audit WHERE seq = 5")
+    assert (5, "row 5 removed") in [(f.seq, f.what) for f in audit.verify()[1]]
+    _unguarded(database, "DELETE FROM audit WHERE seq = 6")
+    assert any("removed from the end" in f.what for f in audit.verify()[1])
+
+
+def _unguarded(database: Database, sql: str) -> None:
+    """What somebody with the file or the database in hand could do."""
+    with database.writing() as db:
+        if database.dialect == "sqlite":
+            for name in ("audit_kept", "audit_whole"):
+                db.execute(f"DROP TRIGGER IF EXISTS {name}")
+        else:
+            db.execute("ALTER TABLE audit DISABLE TRIGGER ALL")
+        db.execute(sql)
+
+
+def test_a_question_is_answered_once_in_time_and_for_its_own_plan(database: Database) -> None:
+    cases = Casebook(database)
+    number = cases.open("sla", "x", NOW)
+    assert cases.answer(number, "d1", "ann", True, "cli", NOW) == "not asked"
+    assert cases.ask(number, "d1", "may I?", NOW, NOW + 60) == NOW + 60
+    assert cases.ask(number, "d1", "may I?", NOW + 30, NOW + 90) == NOW + 60
+    assert cases.answer(number, "d2", "ann", True, "cli", NOW + 1) == "not asked"
+    assert cases.answer(number, "d1", "ann", False, "cli", NOW + 1) == "recorded"
+    assert cases.answer(number, "d1", "bob", True, "cli", NOW + 2) == "already"
+    found = cases.approval(number, "d1")
+    assert found is not None
+    assert (found.who, found.granted) == ("ann", False)
+    cases.ask(number, "d3", "and now?", NOW, NOW + 60)
+    assert cases.answer(number, "d3", "ann", True, "cli", NOW + 60) == "expired"
+    assert cases.approval(number, "d3") is None
+
+
+def test_nodes_are_claimed_all_or_none_and_given_free_at_the_end(database: Database) -> None:
+    cases = Casebook(database)
+    one, two = cases.open("a", "x", NOW), cases.open("b", "x", NOW)
+    assert cases.claim(one, ["n1", "n2"], NOW) is None
+    assert cases.claim(one, ["n1", "n2"], NOW) is None
+    assert cases.claim(two, ["n3", "n2"], NOW) == one
+    assert cases.claim(one, ["n3"], NOW) is None  # the second took nothing
+    assert cases.close(one, "resolved", "x", NOW, {})
+    assert not cases.close(one, "escalated", "y", NOW, {})
+    assert cases.claim(two, ["n3", "n2"], NOW) is None
+
+
+def test_an_sla_has_one_living_incident(database: Database) -> None:
+    cases = Casebook(database)
+    one = cases.open_or_join("a", "x", NOW)
+    assert cases.open_or_join("a", "again", NOW) == one
+    assert cases.open_or_join("b", "other", NOW) != one
+    cases.close(one, "resolved", "x", NOW, {})
+    assert cases.open_or_join("a", "once more", NOW) not in (one,)
+
+
+def test_switches_are_on_until_they_are_turned_off(database: Database) -> None:
+    cases = Casebook(database)
+    assert cases.switch("kill") is None
+    cases.switch_on("kill", "ann", "look first", NOW)
+    assert cases.switch("kill") == "ann: look first"
+    assert cases.switch_off("kill", "bob", NOW)
+    assert not cases.switch_off("kill", "bob", NOW)
+
+
+def test_records_count_wins_and_failures_in_a_row(database: Database) -> None:
+    lessons = Lessons(database)
+    for incident, result in enumerate(["won", "failed", "won", "won"], start=1):
+        lessons.tried("ke", "book", "node", "sla", incident, result, 10.0, NOW + incident)
+        lessons.tried("ke", "book", "node", "sla", incident, "failed", 10.0, NOW + incident)  # once an incident
+    assert lessons.returned("sla", "node", 9, NOW + 3) == 2
+    record = lessons.record("ke", "trusted")
+    assert (record.fires, record.wins, record.failures) == (4, 1, 3)
+    lessons.set_trust("ke", "suspended", "ann", "it harms", NOW)
+    assert lessons.record("ke", "trusted").trust == "suspended"
+    assert [row["result"] for row in lessons.history("sla", "node", NOW)] == ["won", "failed", "returned", "returned"]
+
+
+def test_the_work_of_a_dead_process_has_one_heir(database: Database) -> None:
+    workers = Workers(database)
+    workers.register("me", NOW)
+    assert workers.dead(NOW) == []
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with database.writing() as db:
+        db.execute("INSERT INTO workers SELECT 'child', host, ?, ?, beat FROM workers", [child.pid, started(child.pid)])
+        db.execute("INSERT INTO workers SELECT 'reused', host, pid, 'another start', beat FROM workers WHERE id = 'me'")
+        db.execute("INSERT INTO workers SELECT 'far', 'elsewhere', pid, started, beat FROM workers WHERE id = 'me'")
+    assert workers.dead(NOW) == ["reused"]
+    child.kill()
+    child.wait()
+    assert workers.dead(NOW + 31) == ["child", "far", "reused"]
+    workers.beat("far", NOW + 31)
+    assert workers.dead(NOW + 32) == ["child", "reused"]
+    assert (workers.bury("child"), workers.bury("child")) == (True, False)
+    workers.leave("me")
+    assert os.getpid() not in [row["pid"] for row in database.query("SELECT pid FROM workers WHERE id = 'me'")]
