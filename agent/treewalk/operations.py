@@ -264,7 +264,8 @@ class Operations:
             with contextlib.suppress(asyncio.CancelledError):
                 await keeper
             await workflows.close()
-            self.workers.leave(self.worker)
+            if not self.cases.living():  # else the row stays: it is how others see whose work is left
+                self.workers.leave(self.worker)
 
     async def _live(self, number: int, durable: Durable) -> str:
         return await live(number, self.desk, durable)

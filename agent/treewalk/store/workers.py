@@ -22,7 +22,8 @@ class Workers:
         """This process begins to work."""
         with self.database.writing() as db:
             db.execute(
-                "INSERT INTO workers (id, host, pid, started, beat) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO workers (id, host, pid, started, beat) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET beat = excluded.beat",
                 [id, socket.gethostname(), os.getpid(), started(os.getpid()) or "", at],
             )
 
@@ -32,7 +33,7 @@ class Workers:
             db.execute("UPDATE workers SET beat = ? WHERE id = ?", [at, id])
 
     def leave(self, id: str) -> None:
-        """This process ends in good order."""
+        """This process ends in good order and leaves nothing undone."""
         with self.database.writing() as db:
             db.execute("DELETE FROM workers WHERE id = ?", [id])
 

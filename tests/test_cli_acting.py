@@ -1,0 +1,157 @@
+"""The commands that act, stop and explain, run as a user runs them, against a small server that can be mended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash.target import Target, running_target, write_workspace
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    with running_target() as found:
+        yield found
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, target: Target) -> Path:
+    return write_workspace(tmp_path / "w", target.url, ["one"])
+
+
+def start(workspace: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "treewalk", "--workspace", str(workspace), *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL, text=True)
+
+
+def run(workspace: Path, *arguments: str) -> tuple[int, str, str]:
+    process = start(workspace, *arguments)
+    out, err = process.communicate(timeout=90)
+    return process.returncode, out, err
+
+
+def ask_first(workspace: Path) -> None:
+    path = workspace / "treewalk.yaml"
+    path.write_text(path.read_text().replace("tier: full", "tier: ask"))
+
+
+def when_asking(workspace: Path, command: str) -> Any:
+    deadline = time.monotonic() + 60
+    while True:
+        code, out, err = run(workspace, command, "1", "--who", "ann")
+        if code != 2:
+            return code, out, err
+        assert time.monotonic() < deadline, err
+        time.sleep(0.2)
+
+
+def test_fix_says_what_it_did_and_incidents_show_tells_the_timeline(workspace: Path, target: Target) -> None:
+    code, out, err = run(workspace, "fix", "fresh_one")
+    assert code == 0, err
+    assert out.startswith("incident 1 resolved: mend at store_one")
+    assert "planned      plan: mend at store_one" in err
+    shown = run(workspace, "incidents", "show", "1")[1]
+    assert "before/after fresh_one: 1m30s against < 1m → 1s against < 1m" in shown
+    code, out, _ = run(workspace, "audit", "verify", "--format", "json")
+    assert (code, json.loads(out)["whole"]) == (0, True)
+    kinds = [row["kind"] for row in json.loads(run(workspace, "audit", "show", "--format", "json")[1])["rows"]]
+    assert kinds[0] == "open"
+    assert kinds[-1] == "close"
+    assert kinds.count("intent") == kinds.count("outcome") == 3
+    assert run(workspace, "fix", "fresh_one")[1].startswith("incident 2 no_fault_found")
+
+
+def test_a_dry_run_shows_plan_and_decisions_and_calls_nothing(workspace: Path, target: Target) -> None:
+    code, out, _ = run(workspace, "fix", "fresh_one", "--dry-run", "--format", "json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["schema"] == "treewalk/rehearsal/1"
+    assert [step["ruling"] for step in found["steps"]] == ["proceed"] * 4
+    assert found["steps"][0]["told"].startswith("would send POST")
+    assert not target.calls
+    assert json.loads(run(workspace, "incidents", "list", "--format", "json")[1])["incidents"] == []
+
+
+def test_a_plan_waits_for_a_human_and_yes_does_not_override_it(workspace: Path, target: Target) -> None:
+    ask_first(workspace)
+    fixing = start(workspace, "fix", "fresh_one", "--yes")
+    code, out, _ = when_asking(workspace, "approve")
+    assert (code, out.strip()) == (0, "incident 1: approved")
+    out, err = fixing.communicate(timeout=90)
+    assert fixing.returncode == 0, err
+    assert "ann approved it (cli)" in err
+    code, _, err = run(workspace, "approve", "1", "--who", "bob")
+    assert (code, "asks nothing" in err) == (2, True)
+
+
+def test_a_denied_plan_is_not_done(workspace: Path, target: Target) -> None:
+    ask_first(workspace)
+    fixing = start(workspace, "fix", "fresh_one")
+    assert when_asking(workspace, "deny")[0] == 0
+    out, _ = fixing.communicate(timeout=90)
+    assert fixing.returncode == 3
+    assert out.startswith("incident 1 refused: it was denied")
+    assert not target.calls
+
+
+def test_a_cancelled_incident_ends(workspace: Path, target: Target) -> None:
+    ask_first(workspace)
+    fixing = start(workspace, "fix", "fresh_one")
+    deadline = time.monotonic() + 60
+    while "asking" not in run(workspace, "incidents", "show", "1")[1]:
+        assert time.monotonic() < deadline
+    assert run(workspace, "incidents", "cancel", "1")[0] == 0
+    out, _ = fixing.communicate(timeout=90)
+    assert (fixing.returncode, out.startswith("incident 1 cancelled")) == (3, True)
+    assert not target.calls
+
+
+def test_the_kill_switch_and_its_file(workspace: Path, target: Target) -> None:
+    assert "is on" in run(workspace, "kill", "deploy under way")[1]
+    code, out, _ = run(workspace, "fix", "fresh_one")
+    assert (code, "deploy under way" in out) == (3, True)
+    assert run(workspace, "revive")[1].strip() == "the kill switch is off"
+    (workspace / ".treewalk" / "KILL").touch()
+    assert run(workspace, "fix", "fresh_one")[0] == 3
+    assert run(workspace, "revive")[1].strip() == "the kill switch is off"
+    assert not target.calls
+    assert run(workspace, "fix", "fresh_one")[0] == 0
+
+
+def test_policy_explains_itself(workspace: Path) -> None:
+    text = run(workspace, "policy", "table")[1]
+    assert "http_call                  full" in text
+    assert "deletes data" in text
+    code, out, _ = run(workspace, "policy", "check", "restart-process", "--node", "store_one", "--format", "json")
+    assert code == 2  # it lacks the process's name
+    code, out, _ = run(workspace, "policy", "check", "wait-and-verify", "--node", "store_one", "--format", "json")
+    assert code == 0
+    assert json.loads(out)["steps"][0]["ruling"] == "proceed"
+    code, _, err = run(workspace, "policy", "check", "wait-and-verfy", "--node", "store_one")
+    assert (code, "wait-and-verify" in err) == (2, True)
+
+
+def test_ctrl_c_leaves_the_incident_to_be_resumed(workspace: Path, target: Target) -> None:
+    import signal
+
+    ask_first(workspace)
+    fixing = start(workspace, "fix", "fresh_one")
+    deadline = time.monotonic() + 60
+    while "asking" not in run(workspace, "incidents", "show", "1")[1]:
+        assert time.monotonic() < deadline
+    fixing.send_signal(signal.SIGINT)
+    fixing.communicate(timeout=60)
+    assert fixing.returncode == 130
+    resuming = start(workspace, "resume")
+    assert when_asking(workspace, "approve")[0] == 0
+    out, err = resuming.communicate(timeout=90)
+    assert out.startswith("incident 1 resolved"), err
+    assert max(target.calls[f"/mend/one/{part}"] for part in "ab") == 1
