@@ -132,7 +132,9 @@ def test_kills_at_random_instants_lose_nothing_and_repeat_nothing(nurseries: Que
             kills = midway = 0
             with taken(nurseries) as run:
                 for _ in range(CHAIN):
-                    found = run(workspace, job, kill_after=instants.uniform(0.05, 1.2))
+                    early = instants.random() < 0.2  # while it starts, or from its first step on
+                    after = instants.uniform(0.02, 0.6)
+                    found = run(workspace, job, kill_after=after, from_first=not early)
                     kills += found["killed"]
                     midway += found["killed"] and still_living(workspace)
                     job = None

@@ -132,7 +132,13 @@ def test_a_folder_that_supervisord_cannot_take_is_refused_at_once(tmp_path: Path
 def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "p"
     command = [sys.executable, "-m", "treewalk", "sandbox", "demo", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # under nohup it would be ignored from the start
+    ) as demo:
         assert demo.stderr is not None
         for line in demo.stderr:
             if "waiting for" in line:

@@ -2,7 +2,7 @@
 
 Reads jobs as JSON lines from stdin, answers each with one JSON line. A job: `workspace`; `do`: a list of SLAs to fix at
 once, null to resume, or `stay` to work until the file `until` is there; `kill_at`: the number of the point to die at;
-`kill_after`: seconds until it is killed.
+`kill_after`: seconds until it is killed, from its start, or with `from_first` from the first point that it passes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from typing import Any
 
 _points = 0
 _kill_at: int | None = None
+_first: int | None = None  # a pipe that is told of the first point
 
 
 def point() -> None:
     """One place where a process may die; it does at the one that was asked for."""
     global _points
+    if _points == 0 and _first is not None:
+        os.write(_first, b"!")
     _points += 1
     if _points == _kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -101,7 +104,10 @@ def _child(job: dict[str, Any]) -> int:
 
 
 def _serve(job: dict[str, Any]) -> dict[str, Any]:
+    global _first
     reading, writing = os.pipe()
+    passed, _first = os.pipe()
+    os.set_blocking(passed, False)
     began = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -114,16 +120,22 @@ def _serve(job: dict[str, Any]) -> dict[str, Any]:
         os._exit(code)
     os.close(writing)
     limit = job.get("kill_after")
+    counted_from = None if job.get("from_first") else began
     killed = False
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             break
-        late = time.monotonic() - began
-        if (limit is not None and late > limit) or late > 90:
+        if counted_from is None and _told(passed):
+            counted_from = time.monotonic()
+        due = limit is not None and counted_from is not None and time.monotonic() - counted_from > limit
+        if due or time.monotonic() - began > 90:
             os.kill(child, signal.SIGKILL)
-            killed, limit = True, 1e9
+            killed, limit = True, None
         time.sleep(0.002)
+    os.close(passed)
+    os.close(_first)
+    _first = None
     points = os.read(reading, 100)
     os.close(reading)
     return {
@@ -134,9 +146,18 @@ def _serve(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _told(pipe: int) -> bool:
+    try:
+        return bool(os.read(pipe, 1))
+    except BlockingIOError:
+        return False
+
+
 def main() -> None:
     import dbos
     import dbos._sys_db_sqlite  # noqa: F401
+    import httpx  # noqa: F401
+    import jinja2.sandbox  # noqa: F401
     import prometheus_api_client  # noqa: F401
     import promql_parser  # noqa: F401
     import re2  # noqa: F401
@@ -147,7 +168,12 @@ def main() -> None:
     import treewalk.operations
     import treewalk.store.lessons
     import treewalk.store.workers  # noqa: F401
+    from treewalk.actions import ACTIONS, action
+    from treewalk.content.workspace import load_workspace
 
+    load_workspace(None, example=True)
+    for kind in ACTIONS:
+        action(kind)
     _instrument()
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

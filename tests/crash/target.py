@@ -86,12 +86,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients are killed here; that their connections break is nothing to print."""
+
+
 @contextmanager
 def running_target() -> Iterator[Target]:
     """A target on a port of loopback."""
     target = Target()
     handler = type("Handler", (_Handler,), {"target": target})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Quiet(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     target.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
