@@ -28,16 +28,30 @@ class Casebook:
     def open_or_join(self, sla: str, cause: str, at: float) -> int:
         """The living incident of an SLA, or a new one; `cause` says what opened it."""
         with self.database.writing() as db:
-            marks = ", ".join("?" for _ in LIVE)
-            living = db.query(
-                f"SELECT number FROM incidents WHERE sla = ? AND state IN ({marks}) ORDER BY number LIMIT 1",  # noqa: S608
-                [sla, *LIVE],
-            )
-            if living:
-                number = int(living[0]["number"])
-                _note(db, number, at, "joined", cause, {})
-                return number
-            return _open(db, sla, cause, at)
+            number = self.living_within(db, sla)
+            if number is None:
+                return _open(db, sla, cause, at)
+            _note(db, number, at, "joined", cause, {})
+            return number
+
+    def living_within(self, db: Writer, sla: str) -> int | None:
+        """The living incident of an SLA, seen from within a transaction that others have begun."""
+        marks = ", ".join("?" for _ in LIVE)
+        living = db.query(
+            f"SELECT number FROM incidents WHERE sla = ? AND state IN ({marks}) ORDER BY number LIMIT 1",  # noqa: S608
+            [sla, *LIVE],
+        )
+        return int(living[0]["number"]) if living else None
+
+    def open_within(self, db: Writer, sla: str, cause: str, at: float) -> int:
+        """A new incident of an SLA, within a transaction that others have begun."""
+        return _open(db, sla, cause, at)
+
+    def note_within(
+        self, db: Writer, number: int, kind: str, text: str, at: float, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """A line in an incident's timeline, within a transaction that others have begun."""
+        _note(db, number, at, kind, text, data or {})
 
     def open(self, sla: str, cause: str, at: float) -> int:
         """A new incident of an SLA; `cause` says what opened it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 
 _INCIDENTS_1 = (
     "CREATE TABLE incidents (number INTEGER PRIMARY KEY AUTOINCREMENT, opened REAL NOT NULL, sla TEXT NOT NULL,"
@@ -53,6 +53,16 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS switches (name TEXT PRIMARY KEY, since DOUBLE PRECISION NOT NULL, who TEXT NOT NULL,"
     " why TEXT NOT NULL)",
 )
+_ALERTS_3 = (
+    "CREATE TABLE IF NOT EXISTS alerts ({id}, source TEXT NOT NULL, fingerprint TEXT NOT NULL,"
+    " starts DOUBLE PRECISION NOT NULL, status TEXT NOT NULL, name TEXT NOT NULL, summary TEXT NOT NULL,"
+    " document TEXT NOT NULL, received DOUBLE PRECISION NOT NULL, last_seen DOUBLE PRECISION NOT NULL,"
+    " seen BIGINT NOT NULL, mapped INTEGER NOT NULL, because TEXT NOT NULL, hint TEXT NOT NULL,"
+    " UNIQUE (source, fingerprint, starts, status))",
+    "CREATE TABLE IF NOT EXISTS alert_incidents (alert BIGINT NOT NULL, incident BIGINT NOT NULL,"
+    " PRIMARY KEY (alert, incident))",
+    "CREATE INDEX IF NOT EXISTS alert_incidents_incident ON alert_incidents (incident)",
+)
 _SQLITE_GUARDS = (
     "CREATE TRIGGER audit_kept BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
     "CREATE TRIGGER audit_whole BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
@@ -67,6 +77,7 @@ SQLITE_STEPS: tuple[tuple[str, ...], ...] = (
         *(statement.format(id="id INTEGER PRIMARY KEY AUTOINCREMENT") for statement in _TABLES),
         *_SQLITE_GUARDS,
     ),
+    tuple(statement.format(id="id INTEGER PRIMARY KEY AUTOINCREMENT") for statement in _ALERTS_3),
 )
 """What makes each version of a SQLite file out of the one before."""
 
@@ -77,7 +88,7 @@ POSTGRES: tuple[str, ...] = (
     "CREATE INDEX IF NOT EXISTS incidents_words ON incidents USING gin (to_tsvector('simple', words))",
     "CREATE TABLE IF NOT EXISTS known_error_statistics (id TEXT PRIMARY KEY, occurrence_count BIGINT NOT NULL,"
     " first_seen DOUBLE PRECISION NOT NULL, last_seen DOUBLE PRECISION NOT NULL)",
-    *(s.format(id="id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY") for s in _TABLES),
+    *(s.format(id="id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY") for s in (*_TABLES, *_ALERTS_3)),
     "CREATE OR REPLACE FUNCTION treewalk_audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS"
     " $$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$",
     "CREATE OR REPLACE TRIGGER audit_kept BEFORE UPDATE OR DELETE ON audit"
