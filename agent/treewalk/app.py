@@ -75,6 +75,15 @@ class Sources:
         """The log source of that name, or the default. Raises SourceRejected when there is none."""
         return _pick("log", name, self.logs)  # type: ignore[no-any-return]
 
+    def failures(self) -> Mapping[tuple[str, str, str], int]:
+        """How many calls failed: by kind of source, its name, and the kind of error."""
+        return {
+            (kind, name, error): count
+            for kind, group in (("metrics", self.metrics), ("logs", self.logs))
+            for name, source in group.items()
+            for error, count in getattr(source, "failures", {}).items()
+        }
+
     async def aclose(self) -> None:
         for source in (*self.metrics.values(), *self.logs.values()):
             await source.aclose()

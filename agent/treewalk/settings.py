@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from treewalk.model.acting import Autonomy
 from treewalk.model.policy import Scope
@@ -244,9 +244,46 @@ class PolicySettings(_Strict):
     read_only: bool = False
 
 
+class WebhookSettings(_Strict):
+    """How the sender of a webhook shows who it is; any one that is given will do. `secret` signs the body with
+    HMAC-SHA256, in hexadecimal, in the header `signature_header`."""
+
+    token: SecretText | None = None
+    username: str | None = None
+    password: SecretText | None = None
+    secret: SecretText | None = None
+    signature_header: str = Field(default="X-Treewalk-Signature", pattern=r"^[A-Za-z0-9-]{1,64}$")
+
+    @model_validator(mode="after")
+    def _whole(self) -> WebhookSettings:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password belong together")
+        return self
+
+
+class WebhooksSettings(_Strict):
+    """The senders of alerts."""
+
+    alertmanager: WebhookSettings = Field(default_factory=WebhookSettings)
+    gatus: WebhookSettings = Field(default_factory=WebhookSettings)
+    grafana: WebhookSettings = Field(default_factory=WebhookSettings)
+    generic: WebhookSettings = Field(default_factory=WebhookSettings)
+
+
+class ServerSettings(_Strict):
+    """`treewalk serve`. `token` opens everything; without any secret only this machine itself is listened to."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9470, ge=0, le=65535)
+    token: SecretText | None = None
+    webhooks: WebhooksSettings = Field(default_factory=WebhooksSettings)
+    max_body: Size = Field(default=1_000_000, ge=1024, le=4_000_000)
+    grace: Duration = 10.0  # how long requests that are under way may take when it is told to stop
+
+
 class Settings(_Strict):
-    """All of treewalk.yaml. `windows` are shared by every tree file; `llm`, `notify` and `server`
-    belong to the parts that act and serve, and are kept as written here."""
+    """All of treewalk.yaml. `windows` are shared by every tree file; `llm` and `notify` belong to parts that are
+    still to come, and are kept as written here."""
 
     sources: Sources = Field(default_factory=Sources)
     connections: dict[str, SecretText] = Field(default_factory=dict)
@@ -256,4 +293,4 @@ class Settings(_Strict):
     policy: PolicySettings = Field(default_factory=PolicySettings)
     llm: dict[str, Any] = Field(default_factory=dict)
     notify: dict[str, Any] = Field(default_factory=dict)
-    server: dict[str, Any] = Field(default_factory=dict)
+    server: ServerSettings = Field(default_factory=ServerSettings)

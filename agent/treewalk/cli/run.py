@@ -18,6 +18,7 @@ from treewalk.cli import (
     memory_commands,
     policy_commands,
     sandbox_commands,
+    serve_command,
 )
 from treewalk.cli.common import State
 from treewalk.errors import TreewalkError
@@ -37,6 +38,7 @@ fix_commands.register(app)
 impact_command.register(app)
 memory_commands.register(app)
 policy_commands.register(app)
+serve_command.register(app)
 app.add_typer(sandbox_commands.sandbox_app, name="sandbox")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -61,6 +62,8 @@ class Guard:
     breaker: Breaker = field(default_factory=Breaker)
     dice: random.Random = field(default_factory=random.Random)
     first_wait: float = 0.2
+    calls: int = 0
+    errors: Counter[str] = field(default_factory=Counter)  # calls that failed, by the kind of error
 
     def __post_init__(self) -> None:
         self._gate = asyncio.Semaphore(self.concurrency)
@@ -70,6 +73,14 @@ class Guard:
 
         Raises SourceTimeout, CircuitOpen, or the SourceError of the last try.
         """
+        self.calls += 1
+        try:
+            return await self._call(ask)
+        except SourceError as error:
+            self.errors[type(error).__name__] += 1
+            raise
+
+    async def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
         async with self._gate:
             began = self.clock.monotonic()
             self.breaker.check(began, self.name)

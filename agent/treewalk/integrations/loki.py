@@ -75,6 +75,11 @@ class Loki:
         self._client: httpx.AsyncClient | None = None
         self._most, self._longest = settings.max_lines, LONGEST_RANGE
 
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How many calls failed, by the kind of error."""
+        return self._guard.errors
+
     async def lines(self, query: str, start: float, end: float, limit: int) -> LogBatch:
         """The newest lines of a query with start <= time < end (Unix seconds). Raises SourceError.
 

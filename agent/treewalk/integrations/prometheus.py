@@ -59,6 +59,11 @@ class Prometheus:
         self._client: Any = None
         self._making = threading.Lock()
 
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How many calls failed, by the kind of error."""
+        return self._guard.errors
+
     async def instant(self, query: str, at: float) -> Sequence[Sample]:
         """The value of every series at a time (Unix seconds). Raises SourceError."""
         result, told = await self._ask(lambda c: _heard(c, c.custom_query(query, params={"time": repr(float(at))})))

@@ -1,0 +1,110 @@
+"""Who may speak to the server: tokens, passwords and signatures, resolved once and compared in constant time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from treewalk.errors import SettingsError
+from treewalk.settings import ServerSettings, WebhookSettings
+
+SOURCES = ("alertmanager", "gatus", "grafana", "generic")
+
+
+@dataclass(frozen=True, repr=False)
+class Key:
+    """What one sender can show. Without anything it opens nothing."""
+
+    token: str | None = None
+    basic: str | None = None  # username:password
+    secret: str | None = None
+    signature_header: str = ""
+
+    @property
+    def empty(self) -> bool:
+        return self.token is None and self.basic is None and self.secret is None
+
+    def shown(self, authorization: str) -> bool:
+        """Whether an Authorization header opens this lock."""
+        scheme, _, value = authorization.strip().partition(" ")
+        value = value.strip()
+        if scheme.lower() == "bearer":
+            return self.token is not None and _same(value, self.token)
+        if scheme.lower() == "basic" and self.basic is not None:
+            try:
+                given = base64.b64decode(value, validate=True)
+            except (binascii.Error, ValueError):
+                return False
+            return hmac.compare_digest(given, self.basic.encode())
+        return False
+
+    def signed(self, signature: str, body: bytes) -> bool:
+        """Whether a signature, `sha256=` before it or not, is this secret's for a body."""
+        if self.secret is None or not signature:
+            return False
+        wanted = hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()
+        return _same(signature.strip().lower().removeprefix("sha256="), wanted)
+
+
+@dataclass(frozen=True, repr=False)
+class Keys:
+    """The server's own key, which opens everything, and one for each sender of alerts."""
+
+    server: Key
+    webhooks: Mapping[str, Key]
+
+    @property
+    def none(self) -> bool:
+        """No secret is configured at all."""
+        return self.server.empty and all(key.empty for key in self.webhooks.values())
+
+
+def keys_of(settings: ServerSettings, resolve: Callable[[str], str]) -> Keys:
+    """The keys with their secrets filled in. Raises SettingsError for one that is missing or empty."""
+    hooks = {name: _key(f"webhooks.{name}", getattr(settings.webhooks, name), resolve) for name in SOURCES}
+    return Keys(Key(token=_secret("token", settings.token, resolve)), hooks)
+
+
+def _key(where: str, settings: WebhookSettings, resolve: Callable[[str], str]) -> Key:
+    password = _secret(f"{where}.password", settings.password, resolve)
+    return Key(
+        token=_secret(f"{where}.token", settings.token, resolve),
+        basic=f"{settings.username}:{password}" if password is not None else None,
+        secret=_secret(f"{where}.secret", settings.secret, resolve),
+        signature_header=settings.signature_header,
+    )
+
+
+def _secret(where: str, text: str | None, resolve: Callable[[str], str]) -> str | None:
+    if text is None:
+        return None
+    found = resolve(text).strip()
+    if not found:
+        raise SettingsError(f"server.{where} is empty; an empty secret would let everybody in")
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine itself, and nothing else."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def host_of(header: str) -> str:
+    """The name in a Host header, without its port."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0]
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())

@@ -1,0 +1,310 @@
+"""Alerts come in over HTTP, are kept before they are accepted, and incidents are worked on until they are closed."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from treewalk.app import App
+from treewalk.errors import ContentError, SettingsError, StoreError
+from treewalk.operations import Operations
+from treewalk.server.keys import host_of, is_loopback, keys_of
+from treewalk.server.web import build
+from treewalk.settings import ServerSettings
+from treewalk.store.casebook import Casebook
+from treewalk.store.database import SqliteDatabase
+
+from tests.crash.target import running_target, write_workspace
+from tests.support.serving import Served, serving
+
+TOKEN = {"Authorization": "Bearer s3cret-token"}
+SERVER = """server:
+  token: "${TREEWALK_TOKEN}"
+  webhooks:
+    alertmanager: {token: am-token}
+    gatus: {username: gatus, password: gatus-password}
+    grafana: {secret: grafana-secret, signature_header: X-Grafana-Alerting-Signature}
+"""
+ENVIRON = {"TREEWALK_TOKEN": "s3cret-token"}
+
+
+def until(done: Callable[[], Any], what: str, seconds: float = 40.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := done()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+    return found
+
+
+def alertmanager(*stores: str, status: str = "firing") -> dict[str, Any]:
+    alerts = [
+        {
+            "status": status,
+            "labels": {"alertname": "Stale", "sla": f"fresh_{store}"},
+            "annotations": {"summary": f"{store} is stale"},
+            "startsAt": "2026-11-20T23:20:07.794Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+            "fingerprint": f"fp-{store}",
+        }
+        for store in stores
+    ]
+    return {"version": "4", "status": status, "alerts": alerts, "truncatedAlerts": 0}
+
+
+def with_server(workspace: Path, text: str = SERVER) -> Path:
+    with (workspace / "treewalk.yaml").open("a") as file:
+        file.write(text)
+    return workspace
+
+
+@asynccontextmanager
+async def asked(workspace: Path, **more: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application itself, without a process."""
+    async with App.open(workspace, environ=ENVIRON) as app:
+        api = build(Operations(app), app.workspace.settings.server, **more)
+        transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            yield client
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return with_server(write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one", "two"]))
+
+
+def test_an_alert_opens_an_incident_that_is_worked_on_until_it_is_closed(tmp_path: Path) -> None:
+    with running_target() as target:
+        workspace = with_server(write_workspace(tmp_path / "w", target.url, ["one"]))
+        with serving(workspace, environ=ENVIRON) as served, httpx.Client(base_url=served.url, headers=TOKEN) as client:
+            assert client.get("/healthz").text == "ok\n"
+            assert client.get("/readyz").status_code == 200
+            first = client.post("/webhooks/alertmanager", json=alertmanager("one"))
+            assert (first.status_code, first.json()["opened"]) == (200, [1])
+            again = client.post("/webhooks/alertmanager", json=alertmanager("one"))
+            assert (again.json()["repeated"], again.json()["opened"]) == (1, [])
+
+            def closed() -> Any:
+                found = client.get("/api/incidents/1").json()
+                return found if found["life"]["state"] == "closed" else None
+
+            incident = until(closed, "the incident's end")
+            assert incident["life"]["ending"] == "resolved"
+            assert incident["alerts"][0]["fingerprint"] == "fp-one"
+            assert incident["timeline"][0]["text"] == "opened: alertmanager: Stale: one is stale"
+            assert not target.broken("one")
+            assert target.calls["/mend/one/a"] == 1
+            resolved = client.post("/webhooks/alertmanager", json=alertmanager("one", status="resolved"))
+            assert resolved.json()["opened"] == []
+            assert client.get("/api/incidents/1").json()["timeline"][-1]["kind"] == "alert resolved"
+            assert client.get("/api/incidents").json()["incidents"][0]["number"] == 1
+            metrics = client.get("/metrics").text
+            assert 'treewalk_incidents{state="closed"} 1.0' in metrics
+            assert 'treewalk_alerts_accepted_total{source="alertmanager",what="new"} 2.0' in metrics
+            assert 'treewalk_alerts_accepted_total{source="alertmanager",what="repeated"} 1.0' in metrics
+            assert served.stop() == 0
+        assert served.said[-1].startswith("stopped")
+
+
+def test_alerts_that_were_accepted_survive_a_kill_and_are_worked_on_afterwards(tmp_path: Path) -> None:
+    stores = [f"s{k}" for k in range(6)]
+    with running_target() as target:
+        workspace = with_server(write_workspace(tmp_path / "w", target.url, stores))
+        for _ in range(2):
+            with serving(workspace, environ=ENVIRON) as served, httpx.Client(headers=TOKEN) as client:
+                for store in stores:
+                    client.post(f"{served.url}/webhooks/alertmanager", json=alertmanager(store)).raise_for_status()
+                served.kill()
+        database = SqliteDatabase(workspace / ".treewalk" / "memory.db")
+        with serving(workspace, environ=ENVIRON) as served:
+            assert served.url
+            until(lambda: not Casebook(database).living(), "every incident's end", 60)
+        rows = database.query("SELECT sla, count(*) AS many FROM incidents GROUP BY sla")
+        assert {row["sla"]: row["many"] for row in rows} == {f"fresh_{store}": 1 for store in stores}
+        assert all(target.calls[f"/mend/{store}/{part}"] <= 1 for store in stores for part in "ab")
+
+
+async def test_who_shows_nothing_gets_nothing(workspace: Path) -> None:
+    async with asked(workspace) as client:
+        for path in ("alertmanager", "gatus", "grafana", "generic"):
+            found = await client.post(f"/webhooks/{path}", json=alertmanager("one"))
+            assert (found.status_code, path) == (401, path)
+        for path in ("/metrics", "/api/incidents", "/api/incidents/1", "/api/alerts/unmapped"):
+            assert (await client.get(path)).status_code == 401
+            assert (await client.get(path, headers={"Authorization": "Bearer am-token"})).status_code == 401
+        for path in ("/api/kill", "/api/revive"):
+            assert (await client.post(path)).status_code == 401
+        assert (await client.get("/healthz")).status_code == 200
+        metrics = (await client.get("/metrics", headers=TOKEN)).text
+        assert 'treewalk_webhooks_refused_total{source="gatus",why="not allowed"} 1.0' in metrics
+
+
+async def test_each_sender_may_show_what_it_can(workspace: Path) -> None:
+    body = json.dumps(alertmanager("one")).encode()
+    signature = hmac.new(b"grafana-secret", body, hashlib.sha256).hexdigest()
+    basic = base64.b64encode(b"gatus:gatus-password").decode()
+    gatus = "status: TRIGGERED\ngroup: a\nname: b\n"
+    async with asked(workspace) as client:
+
+        async def post(source: str, content: bytes | str, **headers: str) -> int:
+            return (await client.post(f"/webhooks/{source}", content=content, headers=headers)).status_code
+
+        assert await post("alertmanager", body, Authorization="Bearer am-token") == 200
+        assert await post("alertmanager", body, Authorization="Bearer s3cret-token") == 200
+        assert await post("alertmanager", body, Authorization="bearer wrong") == 401
+        assert await post("gatus", gatus, Authorization=f"Basic {basic}") == 200
+        assert await post("gatus", gatus, Authorization="Basic %%%") == 401
+        assert await post("gatus", gatus, Authorization="Bearer am-token") == 401
+        signed = "X-Grafana-Alerting-Signature"
+        assert await post("grafana", body, **{signed: signature}) == 200
+        assert await post("grafana", body, **{signed: f"sha256={signature}"}) == 200
+        assert await post("grafana", body + b" ", **{signed: signature}) == 401
+        odd = httpx.Headers([(signed.encode(), b"\xfcnfit")])
+        assert (await client.post("/webhooks/grafana", content=body, headers=odd)).status_code == 401
+        assert await post("grafana", body, **{"X-Treewalk-Signature": signature}) == 401
+
+
+async def test_a_source_without_a_secret_of_its_own_stays_shut_where_there_are_secrets(tmp_path: Path) -> None:
+    text = "server: {webhooks: {gatus: {token: abc}}}\n"
+    workspace = with_server(write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"]), text)
+    async with asked(workspace) as client:
+        found = await client.post("/webhooks/generic", json={"name": "x"})
+        assert (found.status_code, "server.webhooks.generic" in found.text) == (403, True)
+        assert (await client.get("/api/incidents")).status_code == 403
+        assert (await client.post("/api/revive")).status_code == 403
+
+
+async def test_messages_that_cannot_be_read_are_refused_for_good(workspace: Path) -> None:
+    async with asked(workspace) as client:
+        client.headers.update(TOKEN)
+        bad = await client.post("/webhooks/alertmanager", content=b"<html>")
+        assert (bad.status_code, "not JSON" in bad.json()["detail"]) == (400, True)
+        large = await client.post("/webhooks/generic", content=b"x" * 1_000_001)
+        assert (large.status_code, "server.max_body" in large.json()["detail"]) == (413, True)
+        assert (await client.get("/api/incidents/99999999999999999999")).status_code == 404
+        assert (await client.get("/api/incidents/7")).json()["detail"].startswith("no incident number 7")
+        assert (await client.get("/api/incidents?limit=0")).status_code == 422
+
+
+async def test_an_alert_of_no_sla_is_shown_with_the_line_to_add(workspace: Path) -> None:
+    async with asked(workspace) as client:
+        client.headers.update(TOKEN)
+        found = await client.post("/webhooks/generic", json={"name": "DiskFull"})
+        assert (found.json()["no_sla"], found.json()["opened"]) == (1, [])
+        assert (await client.get("/api/alerts/unmapped")).json()["alerts"][0]["hint"] == 'alerts: ["DiskFull"]'
+
+
+async def test_the_kill_switch_by_http(workspace: Path) -> None:
+    async with App.open(workspace, environ=ENVIRON) as app:
+        operations = Operations(app)
+        api = build(operations, app.workspace.settings.server)
+        transport = httpx.ASGITransport(app=api)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=TOKEN) as client:
+            killed = (await client.post("/api/kill", params={"why": "a drill"})).json()
+            assert "a drill" in killed["killed"]
+            assert operations.killed() == killed["killed"]
+            assert "treewalk_kill_switch 1.0" in (await client.get("/metrics")).text
+            assert (await client.post("/api/revive")).json() == {"was_on": True}
+            assert operations.killed() is None
+
+
+async def test_nothing_is_accepted_that_could_not_be_written(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from treewalk.store.inbox import Inbox
+
+    def full(*args: Any) -> Any:
+        raise StoreError("the memory cannot be used: disk full")
+
+    opened: list[Any] = []
+    async with asked(workspace, opened=opened.append, ready=lambda: None) as client:
+        client.headers.update(TOKEN)
+        with monkeypatch.context() as patch:
+            patch.setattr(Inbox, "accept", full)
+            found = await client.post("/webhooks/alertmanager", json=alertmanager("one"))
+            assert (found.status_code, found.headers["retry-after"]) == (503, "5")
+            assert opened == []
+        assert (await client.post("/webhooks/alertmanager", json=alertmanager("one"))).json()["opened"] == [1]
+    async with asked(workspace, ready=lambda: "stopping") as client:
+        assert (await client.get("/readyz")).status_code == 503
+
+
+async def test_many_at_once_are_in_one_incident_an_sla(workspace: Path) -> None:
+    opened: list[int] = []
+    async with asked(workspace, opened=opened.extend) as client:
+        client.headers.update(TOKEN)
+        messages = [
+            {"name": f"A{k % 40}", "sla": ("fresh_one", "fresh_two")[k % 2], "id": str(k % 40)} for k in range(400)
+        ]
+        found = await asyncio.gather(*(client.post("/webhooks/generic", json=one) for one in messages))
+        assert {one.status_code for one in found} == {200}
+        assert sum(one.json()["new"] for one in found) == 40
+        assert sorted(opened) == [1, 2]
+        assert len((await client.get("/api/incidents/1")).json()["alerts"]) == 20
+
+
+def test_without_a_secret_it_listens_on_this_machine_only_and_says_so(tmp_path: Path) -> None:
+    workspace = write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"])
+    with serving(workspace, "--host", "0.0.0.0") as served:
+        assert served.url.startswith("http://127.0.0.1:")
+        assert any("no secret is configured" in line for line in served.said)
+        assert any("server.host is 0.0.0.0: it is not listened at" in line for line in served.said)
+        with httpx.Client(base_url=served.url) as client:
+            assert client.get("/api/incidents").status_code == 200
+            elsewhere = client.get("/api/incidents", headers={"Host": "evil.example"})
+            assert elsewhere.status_code == 403
+            assert client.post("/api/revive").status_code == 403
+        assert served.stop() == 0
+
+
+def test_an_address_in_use_is_told_in_one_line(workspace: Path) -> None:
+    with serving(workspace, environ=ENVIRON) as served:
+        port = served.url.rpartition(":")[2]
+        second = Served(workspace, "--port", port, environ=ENVIRON)
+        assert second.process.wait(timeout=30) == 2
+        second._reader.join(timeout=5)
+        assert "cannot be listened at" in "\n".join(second.said)
+        assert "Traceback" not in "\n".join(second.said)
+
+
+def test_an_empty_or_missing_secret_is_refused() -> None:
+    def resolve(text: str) -> str:
+        if text == "${GONE}":
+            raise SettingsError("the environment variable GONE is not set")
+        return ""
+
+    for text in ("${GONE}", "${EMPTY}"):
+        with pytest.raises(SettingsError, match=r"GONE|server\.token is empty"):
+            keys_of(ServerSettings(token=text), resolve)
+
+
+def test_half_a_password_and_a_secret_at_the_wrong_place_are_told_at_load(tmp_path: Path) -> None:
+    for text, told in (
+        ("server: {webhooks: {gatus: {username: x}}}\n", "username and password belong together"),
+        ("server: {host: '${HOST}'}\n", "are filled in only in"),
+        ("server: {tokn: x}\n", "did you mean 'token'"),
+    ):
+        workspace = write_workspace(tmp_path / told[:4], "http://127.0.0.1:9", ["one"])
+        with_server(workspace, text)
+        with pytest.raises(ContentError, match=told):
+            App.open(workspace, environ={})
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1:80", True),
+        ("localhost:9", True),
+        ("[::1]:80", True),
+        ("127.evil.example", False),
+        ("", False),
+        ("0.0.0.0", False),
+    ],
+)
+def test_which_hosts_are_this_machine(host: str, loopback: bool) -> None:
+    assert is_loopback(host_of(host)) is loopback
