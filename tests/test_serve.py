@@ -5,9 +5,12 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,12 @@ from treewalk.operations import Operations
 from treewalk.server.keys import host_of, is_loopback, keys_of
 from treewalk.server.web import build
 from treewalk.settings import ServerSettings
+from treewalk.store.audit import Audit
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import SqliteDatabase
 
 from tests.crash.target import running_target, write_workspace
+from tests.support.answers import free_port
 from tests.support.serving import Served, serving
 
 TOKEN = {"Authorization": "Bearer s3cret-token"}
@@ -113,22 +118,122 @@ def test_an_alert_opens_an_incident_that_is_worked_on_until_it_is_closed(tmp_pat
         assert served.said[-1].startswith("stopped")
 
 
-def test_alerts_that_were_accepted_survive_a_kill_and_are_worked_on_afterwards(tmp_path: Path) -> None:
-    stores = [f"s{k}" for k in range(6)]
+def sent_until_accepted(served: list[Served], messages: list[dict[str, Any]]) -> int:
+    """Send each message as Alertmanager does: again after anything but a 2xx or a 4xx. How often it was sent."""
+    tries = 0
+    with httpx.Client(headers=TOKEN, timeout=10) as client:
+        for message in messages:
+            for _ in range(600):
+                tries += 1
+                try:
+                    if client.post(f"{served[-1].url}/webhooks/alertmanager", json=message).status_code == 200:
+                        break
+                except (httpx.HTTPError, AssertionError):
+                    time.sleep(0.05)
+            else:
+                raise AssertionError("it was never accepted")
+    return tries
+
+
+def test_a_burst_with_two_kills_in_between_loses_no_alert_and_doubles_none(tmp_path: Path) -> None:
+    stores = ["a", "b", "c"]
     with running_target() as target:
         workspace = with_server(write_workspace(tmp_path / "w", target.url, stores))
-        for _ in range(2):
-            with serving(workspace, environ=ENVIRON) as served, httpx.Client(headers=TOKEN) as client:
-                for store in stores:
-                    client.post(f"{served.url}/webhooks/alertmanager", json=alertmanager(store)).raise_for_status()
-                served.kill()
-        database = SqliteDatabase(workspace / ".treewalk" / "memory.db")
-        with serving(workspace, environ=ENVIRON) as served:
-            assert served.url
+        messages = []
+        for k in range(600):
+            message = alertmanager(stores[k % 3])
+            message["alerts"][0] |= {"fingerprint": f"fp-{k % 150}"}
+            messages.append(message)
+        served = [Served(workspace, environ=ENVIRON)]
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                senders = [pool.submit(sent_until_accepted, served, messages[k::4]) for k in range(4)]
+                for _ in range(2):
+                    assert served[-1].url
+                    time.sleep(0.4)
+                    served[-1].kill()
+                    served.append(Served(workspace, environ=ENVIRON))
+                tries = sum(sender.result(timeout=120) for sender in senders)
+            assert tries > len(messages), "the kills came too late to hit anything"
+            database = SqliteDatabase(workspace / ".treewalk" / "memory.db")
             until(lambda: not Casebook(database).living(), "every incident's end", 60)
-        rows = database.query("SELECT sla, count(*) AS many FROM incidents GROUP BY sla")
-        assert {row["sla"]: row["many"] for row in rows} == {f"fresh_{store}": 1 for store in stores}
+            assert served[-1].stop() == 0
+        finally:
+            for one in served:
+                one.kill()
+        rows = database.query("SELECT alert, count(*) AS many FROM alert_incidents GROUP BY alert")
+        assert len(rows) == len(database.query("SELECT id FROM alerts")) == 150
+        assert {row["many"] for row in rows} == {1}
+        assert Audit(database).verify()[1] == []
         assert all(target.calls[f"/mend/{store}/{part}"] <= 1 for store in stores for part in "ab")
+
+
+ALERTMANAGER = """
+route: {{receiver: treewalk, group_by: [team], group_wait: 0s, group_interval: 1s, repeat_interval: 1s}}
+receivers:
+  - name: treewalk
+    webhook_configs:
+      - url: {url}/webhooks/alertmanager
+        send_resolved: true
+        http_config: {{authorization: {{type: Bearer, credentials: am-token}}}}
+"""
+
+
+@contextmanager
+def running_alertmanager(folder: Path, treewalk: str) -> Iterator[str]:
+    """A real one that sends to treewalk, and again every second."""
+    port = free_port()
+    folder.mkdir()
+    (folder / "alertmanager.yml").write_text(ALERTMANAGER.format(url=treewalk))
+    command = [
+        "prometheus-alertmanager", f"--config.file={folder}/alertmanager.yml", f"--storage.path={folder}/data",
+        "--cluster.listen-address=", f"--web.listen-address=127.0.0.1:{port}",
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        until(lambda: _answers(f"http://127.0.0.1:{port}/-/ready"), "Alertmanager")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait(timeout=10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.mark.needs("prometheus-alertmanager")
+def test_a_real_alertmanager_that_repeats_itself_opens_one_incident(tmp_path: Path) -> None:
+    with running_target() as target:
+        workspace = with_server(write_workspace(tmp_path / "w", target.url, ["one"]))
+        with (
+            serving(workspace, environ=ENVIRON) as served,
+            running_alertmanager(tmp_path / "am", served.url) as sender,
+            httpx.Client(base_url=served.url, headers=TOKEN) as client,
+        ):
+            labels = {"team": "data", "sla": "fresh_one"}
+            alerts = [{"labels": labels | {"alertname": name}} for name in ("Stale", "Slow")]
+            httpx.post(f"{sender}/api/v2/alerts", json=alerts).raise_for_status()
+            httpx.post(f"{sender}/api/v2/alerts", json=[{"labels": {"alertname": "DiskFull"}}]).raise_for_status()
+
+            def seen(name: str, status: str) -> int:
+                found = client.get("/api/incidents/1")
+                alerts = found.json()["alerts"] if found.status_code == 200 else []
+                return sum(a["seen"] for a in alerts if (a["name"], a["status"]) == (name, status))
+
+            until(lambda: seen("Stale", "firing") >= 3 and seen("Slow", "firing") >= 1, "repetitions")
+            gone = {**alerts[0], "endsAt": datetime.now(UTC).isoformat()}
+            httpx.post(f"{sender}/api/v2/alerts", json=[gone]).raise_for_status()
+            until(lambda: seen("Stale", "resolved") >= 1, "the resolved alert")
+            assert seen("Slow", "resolved") == 0
+            incidents = client.get("/api/incidents").json()["incidents"]
+            assert [one["number"] for one in incidents] == [1]
+            unmapped = client.get("/api/alerts/unmapped").json()["alerts"]
+            assert [one["hint"] for one in unmapped] == ['alerts: ["DiskFull"]']
 
 
 async def test_who_shows_nothing_gets_nothing(workspace: Path) -> None:
