@@ -133,10 +133,16 @@ def _add(numbers: list[int], number: int, but: Sequence[int]) -> None:
 def _keep(db: Writer, alert: Alert, found: Route, at: float) -> _Row | None:
     """The new row of an alert, or None when it is there already."""
     starts = alert.starts_at if alert.starts_at is not None else _episode(db, alert, at)
+    repeated = db.execute(
+        "UPDATE alerts SET seen = seen + 1, last_seen = ? WHERE source = ? AND fingerprint = ? AND starts = ?"
+        " AND status = ?",
+        [at, alert.source, alert.fingerprint, starts, alert.status],
+    )
+    if repeated:  # most of a storm: told before anything is redacted, which costs more than all the rest
+        return None
     rows = db.query(
         "INSERT INTO alerts (source, fingerprint, starts, status, name, summary, document, received, last_seen, seen,"
-        " mapped, because, hint) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"
-        " ON CONFLICT (source, fingerprint, starts, status) DO NOTHING RETURNING id",
+        " mapped, because, hint) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?) RETURNING id",
         [
             alert.source,
             alert.fingerprint,
@@ -152,14 +158,7 @@ def _keep(db: Writer, alert: Alert, found: Route, at: float) -> _Row | None:
             redact(found.hint),
         ],
     )
-    if rows:
-        return _Row(int(rows[0]["id"]), starts)
-    db.execute(
-        "UPDATE alerts SET seen = seen + 1, last_seen = ? WHERE source = ? AND fingerprint = ? AND starts = ?"
-        " AND status = ?",
-        [at, alert.source, alert.fingerprint, starts, alert.status],
-    )
-    return None
+    return _Row(int(rows[0]["id"]), starts)
 
 
 def _episode(db: Writer, alert: Alert, at: float) -> float:
