@@ -170,6 +170,10 @@ def test_the_work_of_a_dead_process_has_one_heir(database: Database) -> None:
     assert workers.dead(NOW + 31) == ["child", "far", "reused"]
     workers.beat("far", NOW + 31)
     assert workers.dead(NOW + 32) == ["child", "reused"]
-    assert (workers.bury("child"), workers.bury("child")) == (True, False)
+    assert (workers.adopt("child", NOW + 33), workers.adopt("child", NOW + 33)) == (True, False)
+    assert workers.dead(NOW + 33) == ["reused"]  # its row lives with its heir
+    assert workers.adopt("nobody-knows", NOW + 33)
+    workers.bury("child")
+    assert workers.known() == {"me", "reused", "far", "nobody-knows"}
     workers.leave("me")
     assert os.getpid() not in [row["pid"] for row in database.query("SELECT pid FROM workers WHERE id = 'me'")]

@@ -282,17 +282,28 @@ class Operations:
 
     async def take_over(self, workflows: Any) -> None:
         """Go on with the incidents of dead processes, and with those that nobody ever began."""
-        gone = [id for id in self.workers.dead(self.app.clock.now()) if id != self.worker and self.workers.bury(id)]
-        if gone:
-            await workflows.take_over(gone)
+        for id in self.workers.dead(self.app.clock.now()):
+            if id != self.worker:
+                await self._inherit(id, workflows)
         for life in self.cases.living():
-            if self.app.clock.now() - life["updated"] < _ORPHAN:
-                continue
-            status, attempt = await workflows.state(life["number"])
-            if status is None:
-                await workflows.start(life["number"])
-            elif workflows.ended(status):
-                await workflows.start(life["number"], attempt + 1)
+            if self.app.clock.now() - life["updated"] >= _ORPHAN:
+                await self._revive(life["number"], workflows)
+
+    async def _inherit(self, id: str, workflows: Any) -> None:
+        """Take over what a dead process left. Its row goes last: who dies here leaves it to the next."""
+        if self.workers.adopt(id, self.app.clock.now()):
+            await workflows.take_over([id])
+            self.workers.bury(id)
+
+    async def _revive(self, number: int, workflows: Any) -> None:
+        """See to it that somebody who lives works on an incident."""
+        state = await workflows.state(number)
+        if state.status is None:
+            await workflows.start(number)
+        elif state.ended:
+            await workflows.start(number, state.attempt + 1)
+        elif state.executor != self.worker and state.executor not in self.workers.known():
+            await self._inherit(state.executor, workflows)
 
     async def stay(self) -> None:
         """Work on whatever processes leave behind, until this one is told to end."""
@@ -306,9 +317,7 @@ class Operations:
             numbers = [life["number"] for life in self.cases.living()]
             await self.take_over(workflows)
             for number in numbers:
-                status, attempt = await workflows.state(number)
-                if status is None or workflows.ended(status):
-                    await workflows.start(number, 0 if status is None else attempt + 1)
+                await self._revive(number, workflows)
             for number in numbers:
                 await self.until_closed(number, workflows)
         return numbers

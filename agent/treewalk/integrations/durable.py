@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from treewalk.errors import StoreError
@@ -20,6 +21,20 @@ _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _live: Live | None = None
 _workflow: Any = None
 _home: asyncio.AbstractEventLoop | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A workflow: its status (None: there is none), which attempt at the incident it is, and whose it is."""
+
+    status: str | None
+    attempt: int
+    executor: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether it does nothing more."""
+        return self.status in _ENDED
 
 
 class _Steps:
@@ -93,20 +108,16 @@ class Workflows:
         with SetWorkflowID(_identity(number, attempt)):
             await DBOS.start_workflow_async(_register(), number)
 
-    async def state(self, number: int) -> tuple[str | None, int]:
-        """Of the newest workflow of an incident: its status (None: there is none), and which attempt it is."""
+    async def state(self, number: int) -> State:
+        """The newest workflow of an incident."""
         from dbos import DBOS
 
-        attempt, found = 0, None
+        attempt, found = 0, State(None, 0, "")
         while True:
             one = await DBOS.get_workflow_status_async(_identity(number, attempt))
             if one is None:
-                return found, max(0, attempt - 1)
-            found, attempt = str(one.status), attempt + 1
-
-    def ended(self, status: str | None) -> bool:
-        """Whether a workflow of that status does nothing more."""
-        return status in _ENDED
+                return found
+            found, attempt = State(str(one.status), attempt, str(one.executor_id or "")), attempt + 1
 
     async def take_over(self, executors: Sequence[str]) -> int:
         """Go on with what dead processes left; how many workflows."""

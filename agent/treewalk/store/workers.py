@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from treewalk.store.database import Database
 
@@ -39,18 +40,42 @@ class Workers:
 
     def dead(self, at: float) -> Sequence[str]:
         """Processes that are gone: on this host by looking, elsewhere by their silence."""
-        rows, host = self.database.query("SELECT * FROM workers ORDER BY id"), socket.gethostname()
-        found = []
-        for row in rows:
-            here = row["host"] == host
-            if (started(int(row["pid"])) != row["started"]) if here else (at - row["beat"] > SILENT):
-                found.append(str(row["id"]))
-        return found
+        return [str(row["id"]) for row in self.database.query("SELECT * FROM workers ORDER BY id") if _gone(row, at)]
 
-    def bury(self, id: str) -> bool:
-        """Take a dead process out of the table; whether this very call did, so that one heir takes its work over."""
+    def adopt(self, id: str, at: float) -> bool:
+        """Become the heir of a dead process; whether this very call did. Its row then lives and dies with this process,
+        so that an heir that dies in between has an heir itself. One that nobody knows can be adopted too."""
+        own = [socket.gethostname(), os.getpid(), started(os.getpid()) or "", at]
         with self.database.writing() as db:
-            return bool(db.execute("DELETE FROM workers WHERE id = ?", [id]))
+            rows = db.query("SELECT * FROM workers WHERE id = ?", [id])
+            if not rows:
+                insert = "INSERT INTO workers (host, pid, started, beat, id) VALUES (?, ?, ?, ?, ?)"
+                added: int = db.execute(insert + " ON CONFLICT (id) DO NOTHING", [*own, id])
+                return added == 1
+            if not _gone(rows[0], at):
+                return False
+            old = [rows[0][name] for name in ("host", "pid", "started", "beat")]
+            changed: int = db.execute(
+                "UPDATE workers SET host = ?, pid = ?, started = ?, beat = ?"
+                " WHERE id = ? AND host = ? AND pid = ? AND started = ? AND beat = ?",
+                [*own, id, *old],
+            )
+        return changed == 1
+
+    def known(self) -> Collection[str]:
+        """The processes in the table."""
+        return {str(row["id"]) for row in self.database.query("SELECT id FROM workers")}
+
+    def bury(self, id: str) -> None:
+        """Take a process out of the table, once its work was taken over."""
+        with self.database.writing() as db:
+            db.execute("DELETE FROM workers WHERE id = ?", [id])
+
+
+def _gone(row: Mapping[str, Any], at: float) -> bool:
+    if row["host"] == socket.gethostname():
+        return started(int(row["pid"])) != str(row["started"])
+    return at - float(row["beat"]) > SILENT
 
 
 def started(pid: int) -> str | None:
