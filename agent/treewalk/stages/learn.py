@@ -117,12 +117,12 @@ def _literal(text: str) -> str:
 
 
 def condition_of(found: Anomaly, window: float) -> str:
-    """A condition that holds at the level that was seen, and not at that of the past: in the middle of the two, and
-    beyond three spreads of the past."""
+    """A condition that holds at the level that was seen, and not at that of the past: a quarter of the way between,
+    because the next time somebody may look earlier, and three spreads of the past where that is more."""
     up = found.level > found.baseline
-    middle = (found.level + found.baseline) / 2
+    quarter = found.baseline + (found.level - found.baseline) / 4
     beyond = found.baseline + (3 * found.spread if up else -3 * found.spread)
-    limit = max(middle, min(beyond, found.level)) if up else min(middle, max(beyond, found.level))
+    limit = max(quarter, min(beyond, found.level)) if up else min(quarter, max(beyond, found.level))
     plain = _PLAIN.fullmatch(found.query.split("{")[0].strip())
     counter = plain is not None and plain[0].endswith(_COUNTERS)
     query = f"rate({found.query}[{max(1, math.ceil(window))}s])" if counter else found.query
