@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from treewalk.errors import StoreError
-from treewalk.model.acting import ActionFacts, Autonomy, PlannedStep
+from treewalk.model.acting import ActionFacts, Autonomy, PlannedStep, TriedFix
 from treewalk.store.audit import Audit
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import Database, PostgresDatabase, SqliteDatabase
@@ -144,15 +144,17 @@ def test_switches_are_on_until_they_are_turned_off(database: Database) -> None:
 
 def test_records_count_wins_and_failures_in_a_row(database: Database) -> None:
     lessons = Lessons(database)
+    fix, other = TriedFix("sla", "node", "ke", "book"), TriedFix("sla", "node", "other", "another book")
     for incident, result in enumerate(["won", "failed", "won", "won"], start=1):
-        lessons.tried("ke", "book", "node", "sla", incident, result, 10.0, NOW + incident)
-        lessons.tried("ke", "book", "node", "sla", incident, "failed", 10.0, NOW + incident)  # once an incident
-    assert lessons.returned("sla", "node", 9, NOW + 3) == 2
+        lessons.tried(fix, incident, result, 10.0, NOW + incident)
+        lessons.tried(fix, incident, "failed", 10.0, NOW + incident)  # once an incident
+    assert lessons.returned(other, 9, NOW) == 0, "another error at the same node is not the old one come back"
+    assert lessons.returned(TriedFix("sla", "node", None, "book"), 9, NOW + 3) == 2
     record = lessons.record("ke", "trusted")
     assert (record.fires, record.wins, record.failures) == (4, 1, 3)
     lessons.set_trust("ke", "suspended", "ann", "it harms", NOW)
     assert lessons.record("ke", "trusted").trust == "suspended"
-    assert [row["result"] for row in lessons.history("sla", "node", NOW)] == ["won", "failed", "returned", "returned"]
+    assert [row["result"] for row in lessons.history(fix, NOW)] == ["won", "failed", "returned", "returned"]
 
 
 def test_the_work_of_a_dead_process_has_one_heir(database: Database) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from treewalk.model.acting import Autonomy
+from treewalk.model.acting import Autonomy, TriedFix
 from treewalk.model.policy import Limits, Policy, Repeats, Returns, Scope, TierRule
 from treewalk.pipeline import live
 
@@ -264,7 +264,7 @@ async def test_a_proof_without_sight_is_inconclusive_and_counts_as_a_failure(tmp
     ending, life = await life_of(scene)
     assert ending == "escalated"
     assert "could not be told" in life["why"]
-    assert scene.lessons.history(scene.sla, "store", 0)[0]["result"] == "inconclusive"
+    assert scene.lessons.history(TriedFix(scene.sla, "store", "ke-1"), 0)[0]["result"] == "inconclusive"
 
 
 async def test_a_fix_that_does_not_last_is_tried_three_times_and_then_suspended(tmp_path: Path) -> None:

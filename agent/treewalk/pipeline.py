@@ -12,11 +12,13 @@ from typing import Any
 
 from treewalk.errors import SourceError
 from treewalk.model.acting import (
+    LOST,
     Context,
     Decision,
     Plan,
     PlannedStep,
     Ran,
+    TriedFix,
     Verification,
     VerifySpec,
     plan_from_json,
@@ -37,7 +39,6 @@ from treewalk.stages.learn import candidate
 from treewalk.stages.plan import NoPlan, Shelf, plan, planned_undo
 from treewalk.stages.verify import sla_answer, verify
 
-LOST = ("failed", "inconclusive", "returned")
 _ROUNDS = 20  # how often an incident may wait for another one and look again
 
 
@@ -172,13 +173,12 @@ class _Life:
     async def _plan(self, found: Mapping[str, Any]) -> str | None:
         desk, now = self.desk, self.desk.clock.now()
         since = now - desk.policy.returns.within
-        back = desk.records.returned(found["sla"], found["node"], self.number, since)
-        if back:
-            self._note("returned", f"{found['node']} was fixed less than {_span(desk)} ago, and it is back")
-        history = desk.records.history(found["sla"], found["node"], since)
         if "no_plan" in found:
             return f"{found['said']}; {found['no_plan']}"
-        lost = _lost(history)
+        fix = fix_of(found)
+        if desk.records.returned(fix, self.number, since):
+            self._note("returned", f"{found['node']} was fixed less than {_span(desk)} ago, and it is back")
+        lost = lost_at_the_end(desk.records.history(fix, since))
         if len(lost) >= desk.policy.returns.tries:
             self._suspend(lost)
             told = ", ".join(f"incident {one['incident']} {one['result']}" for one in lost)
@@ -426,10 +426,12 @@ class _Life:
     async def _close(self, ending: str, why: str) -> str:
         desk, made, now = self.desk, self.made, self.desk.clock.now()
         life = desk.cases.life(self.number)
-        if made is not None and self.acted:
+        if made is not None and self.acted and ending in ("resolved", "escalated"):
+            # What a human broke off, or policy stopped half-way, says nothing of the fix.
             result = "won" if ending == "resolved" else _result(self.proof)
             known, seconds = self.found.get("known_error") or self.learned, now - life["opened"]
-            desk.records.tried(known, made.playbook, made.node, made.sla, self.number, result, seconds, now)
+            fix = TriedFix(made.sla, made.node, known, made.playbook)
+            desk.records.tried(fix, self.number, result, seconds, now)
             if known is not None and result == "won":
                 self._trust(known)
         proof = asdict(self.proof) if self.proof else None
@@ -542,7 +544,13 @@ def _lines(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _lost(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def fix_of(found: Mapping[str, Any]) -> TriedFix:
+    """Which fix it is that was planned."""
+    made = found["plan"]
+    return TriedFix(found["sla"], found["node"], found["known_error"], made["playbook"])
+
+
+def lost_at_the_end(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The fixes that did not fix, at the end of a history."""
     lost: list[Mapping[str, Any]] = []
     for one in reversed(history):

@@ -22,9 +22,11 @@ from treewalk.model.acting import (
     PlannedStep,
     Record,
     RunOutcome,
+    TriedFix,
 )
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.known import Trust
+from treewalk.model.message import Message
 from treewalk.model.series import LogBatch, Sample, Series
 
 if TYPE_CHECKING:
@@ -202,27 +204,34 @@ class Records(Protocol):
     def set_trust(self, id: str, trust: Trust, who: str, why: str, at: float) -> None:
         """Decide how far a known error is trusted."""
 
-    def tried(
-        self,
-        known_error: str | None,
-        playbook: str | None,
-        node: str,
-        sla: str,
-        incident: int,
-        result: str,
-        seconds: float | None,
-        at: float,
-    ) -> None:
+    def tried(self, fix: TriedFix, incident: int, result: str, seconds: float | None, at: float) -> None:
         """Keep how a fix ended, once an incident."""
 
-    def returned(self, sla: str, node: str, incident: int, since: float) -> int:
+    def returned(self, fix: TriedFix, incident: int, since: float) -> int:
         """Mark wins whose symptom came back; how many."""
 
-    def history(self, sla: str, node: str, since: float) -> Sequence[Mapping[str, Any]]:
-        """Fixes at a node for an SLA since a time, oldest first."""
+    def history(self, fix: TriedFix, since: float) -> Sequence[Mapping[str, Any]]:
+        """How a fix did since a time, oldest first."""
 
     def record(self, id: str, trust: Trust) -> Record:
         """How the fix of one known error has done."""
+
+
+class Notifier(Protocol):
+    """A channel to people. Raises SourceError where a message was certainly not delivered."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def edits(self) -> bool:
+        """Whether a message that was sent can be replaced; where not, only its first and last form are sent."""
+
+    async def send(self, message: Message) -> str:
+        """Deliver a message; the name by which it can be edited, empty where it cannot."""
+
+    async def edit(self, id: str, message: Message) -> None:
+        """Replace a message that was delivered."""
 
 
 class Journal(Protocol):

@@ -281,9 +281,27 @@ class ServerSettings(_Strict):
     grace: Duration = 10.0  # how long requests that are under way may take when it is told to stop
 
 
+class TelegramSettings(_Strict):
+    """A bot. `users` are those who may approve and throw switches: a name for the audit, and their Telegram user id."""
+
+    token: SecretText
+    chat: int | str
+    users: dict[str, int] = Field(default_factory=dict)
+    api: str = "https://api.telegram.org"
+    mode: Literal["polling", "webhook"] = "polling"
+    webhook_url: str | None = None  # where Telegram reaches this server, for mode: webhook
+    webhook_secret: SecretText | None = None
+
+
+class NotifySettings(_Strict):
+    """Whom treewalk tells what."""
+
+    telegram: TelegramSettings | None = None
+
+
 class Settings(_Strict):
-    """All of treewalk.yaml. `windows` are shared by every tree file; `llm` and `notify` belong to parts that are
-    still to come, and are kept as written here."""
+    """All of treewalk.yaml. `windows` are shared by every tree file; `llm` belongs to a part that is still to come,
+    and is kept as written here."""
 
     sources: Sources = Field(default_factory=Sources)
     connections: dict[str, SecretText] = Field(default_factory=dict)
@@ -292,5 +310,5 @@ class Settings(_Strict):
     store: StoreSettings = Field(default_factory=StoreSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     llm: dict[str, Any] = Field(default_factory=dict)
-    notify: dict[str, Any] = Field(default_factory=dict)
+    notify: NotifySettings = Field(default_factory=NotifySettings)
     server: ServerSettings = Field(default_factory=ServerSettings)

@@ -237,6 +237,19 @@ class Ran:
     undo: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TriedFix:
+    """Which fix at which node for which SLA: the same one when it is of the same known error or the same playbook."""
+
+    sla: str
+    node: str
+    known_error: str | None = None
+    playbook: str | None = None
+
+
+LOST = ("failed", "inconclusive", "returned")
+"""Results of a fix that did not fix. The other one is `won`."""
+
 Ending = Literal[
     "resolved", "not_resolved", "escalated", "refused", "cancelled", "no_fault_found", "rehearsed", "diagnosed"
 ]

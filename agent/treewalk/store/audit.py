@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from treewalk.model.acting import canonical
-from treewalk.model.redact import redact
+from treewalk.store.cleaning import cleaned, cleaned_text
 from treewalk.store.database import Database, Writer
 
 FIRST = "0" * 64
@@ -54,8 +54,8 @@ def append(db: Writer, at: float, kind: str, who: str, data: Mapping[str, Any], 
     """Append a row within a transaction that is open."""
     head = db.query("SELECT seq, hash FROM audit_head WHERE one = 1")
     seq, previous = (int(head[0]["seq"]) + 1, head[0]["hash"]) if head else (1, FIRST)
-    text = canonical(_clean(data))
-    who = _clean_text(who)
+    text = canonical(cleaned(data))
+    who = cleaned_text(who)
     row = {"seq": seq, "at": at, "kind": kind, "incident": incident, "who": who, "data": text, "previous": previous}
     digest = row_hash(row)
     db.execute(
@@ -101,18 +101,3 @@ def flaws(rows: Sequence[Mapping[str, Any]], head: Mapping[str, Any] | None) -> 
     elif rows and previous != head["hash"]:
         found.append(Flaw(expected - 1, "the last row is not the one that was written last"))
     return found
-
-
-def _clean(value: Any) -> Any:
-    """Data as it may be kept: texts redacted, without NUL."""
-    if isinstance(value, str):
-        return _clean_text(value)
-    if isinstance(value, Mapping):
-        return {str(key): _clean(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(inner) for inner in value]
-    return value
-
-
-def _clean_text(text: str) -> str:
-    return redact(text[:20_000]).replace("\0", " ")

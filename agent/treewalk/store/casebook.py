@@ -11,6 +11,7 @@ from treewalk.model.acting import Approval, Plan, canonical, plan_to_json
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.redact import redact
 from treewalk.store.audit import append
+from treewalk.store.cleaning import cleaned, cleaned_text
 from treewalk.store.database import Database, Writer
 from treewalk.store.memory import write_diagnosis
 
@@ -92,7 +93,7 @@ class Casebook:
 
     def planned(self, number: int, plan: Plan, at: float) -> None:
         """Keep the plan, which an approval is bound to by its digest."""
-        text = redact(json.dumps(plan_to_json(plan)))
+        text = canonical(cleaned(plan_to_json(plan)))
         with self.database.writing() as db:
             db.execute(
                 "UPDATE incidents SET plan = ?, digest = ?, state = 'planned', updated = ? WHERE number = ?",
@@ -107,7 +108,7 @@ class Casebook:
             changed = db.execute(
                 "UPDATE incidents SET state = 'closed', ending = ?, why = ?, closed = ?, updated = ?, outcome = ?"
                 " WHERE number = ? AND state != 'closed'",
-                [ending, redact(why)[:4000], at, at, redact(json.dumps(dict(outcome), allow_nan=False)), number],
+                [ending, redact(why)[:4000], at, at, canonical(cleaned(outcome)), number],
             )
             db.execute("DELETE FROM claims WHERE incident = ?", [number])
             if changed:
@@ -239,7 +240,7 @@ def _open(db: Writer, sla: str, cause: str, at: float) -> int:
 
 
 def _note(db: Writer, number: int, at: float, kind: str, text: str, data: Mapping[str, Any]) -> None:
-    said, kept = redact(text)[:4000].replace("\0", " "), redact(canonical(dict(data)))
+    said, kept = cleaned_text(text)[:4000], canonical(cleaned(data))
     last = db.query("SELECT kind, text, data FROM timeline WHERE incident = ? ORDER BY id DESC LIMIT 1", [number])
     if last and (last[0]["kind"], last[0]["text"], last[0]["data"]) == (kind, said, kept):
         return  # the same step again after a crash

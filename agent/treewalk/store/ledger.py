@@ -13,6 +13,7 @@ from typing import Any
 from treewalk.model.acting import LedgerEntry, PastAction, PlannedStep, RunOutcome, canonical
 from treewalk.model.redact import redact
 from treewalk.store.audit import append
+from treewalk.store.cleaning import cleaned
 from treewalk.store.database import Database
 
 
@@ -34,7 +35,7 @@ class Ledger:
                     incident,
                     step.kind,
                     step.node,
-                    redact(canonical(dict(step.params))),
+                    canonical(cleaned(step.params)),
                     digest,
                     int(bool(facts and facts.idempotent)),
                     facts.cost if facts else 0.0,
@@ -57,7 +58,7 @@ class Ledger:
             changed = db.execute(
                 "UPDATE ledger SET outcome = ?, outcome_at = ?, summary = ?, data = ?"
                 " WHERE key = ? AND outcome IS NULL",
-                [outcome, at, redact(summary)[:2000], redact(canonical(dict(data)))[:100_000], key],
+                [outcome, at, redact(summary)[:2000], canonical(cleaned(data)), key],
             )
             if changed:
                 incident = db.query("SELECT incident FROM ledger WHERE key = ?", [key])[0]["incident"]

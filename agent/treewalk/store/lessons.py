@@ -6,12 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from treewalk.model.acting import Record
+from treewalk.model.acting import Record, TriedFix
 from treewalk.model.known import Trust
 from treewalk.store.audit import append
 from treewalk.store.database import Database
 
-LOST = ("failed", "inconclusive", "returned")
+_SAME = "sla = ? AND node = ? AND (known_error = ? OR playbook = ?)"
+
+
+def _same(fix: TriedFix) -> list[str | None]:
+    return [fix.sla, fix.node, fix.known_error, fix.playbook]
 
 
 class Lessons:
@@ -52,41 +56,30 @@ class Lessons:
             db.execute("UPDATE learned SET trust = ?, updated = ? WHERE id = ?", [trust, at, id])
             append(db, at, "trust", who, {"id": id, "trust": trust, "why": why})
 
-    def tried(
-        self,
-        known_error: str | None,
-        playbook: str | None,
-        node: str,
-        sla: str,
-        incident: int,
-        result: str,
-        seconds: float | None,
-        at: float,
-    ) -> None:
+    def tried(self, fix: TriedFix, incident: int, result: str, seconds: float | None, at: float) -> None:
         """Keep how a fix ended: `won`, `failed` or `inconclusive`; once an incident."""
         with self.database.writing() as db:
             db.execute(
                 "INSERT INTO fixes (known_error, playbook, node, sla, incident, at, result, seconds)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (incident) DO NOTHING",
-                [known_error, playbook, node, sla, incident, at, result, seconds],
+                [fix.known_error, fix.playbook, fix.node, fix.sla, incident, at, result, seconds],
             )
 
-    def returned(self, sla: str, node: str, incident: int, since: float) -> int:
-        """The symptom is back: fixes that won at this node for this SLA since a time did not fix. How many."""
+    def returned(self, fix: TriedFix, incident: int, since: float) -> int:
+        """The symptom is back: where this fix won since a time it did not fix. How often."""
         with self.database.writing() as db:
             changed: int = db.execute(
-                "UPDATE fixes SET result = 'returned'"
-                " WHERE sla = ? AND node = ? AND result = 'won' AND at >= ? AND incident < ?",
-                [sla, node, since, incident],
+                f"UPDATE fixes SET result = 'returned' WHERE {_SAME} AND result = 'won' AND at >= ? AND incident < ?",  # noqa: S608
+                [*_same(fix), since, incident],
             )
         return changed
 
-    def history(self, sla: str, node: str, since: float) -> Sequence[Mapping[str, Any]]:
-        """Fixes at a node for an SLA since a time, oldest first."""
+    def history(self, fix: TriedFix, since: float) -> Sequence[Mapping[str, Any]]:
+        """How this fix did since a time, oldest first."""
         return self.database.query(
-            "SELECT known_error, playbook, incident, at, result, seconds FROM fixes"
-            " WHERE sla = ? AND node = ? AND at >= ? ORDER BY at, id",
-            [sla, node, since],
+            f"SELECT known_error, playbook, incident, at, result, seconds FROM fixes WHERE {_SAME}"  # noqa: S608
+            " AND at >= ? ORDER BY at, id",
+            [*_same(fix), since],
         )
 
     def records(self) -> Mapping[str, Mapping[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 4
 
 _INCIDENTS_1 = (
     "CREATE TABLE incidents (number INTEGER PRIMARY KEY AUTOINCREMENT, opened REAL NOT NULL, sla TEXT NOT NULL,"
@@ -63,6 +63,17 @@ _ALERTS_3 = (
     " PRIMARY KEY (alert, incident))",
     "CREATE INDEX IF NOT EXISTS alert_incidents_incident ON alert_incidents (incident)",
 )
+_SERVING_4 = (
+    "ALTER TABLE incidents ADD COLUMN {maybe} severity TEXT",
+    "CREATE TABLE IF NOT EXISTS incident_slas (incident BIGINT NOT NULL, sla TEXT NOT NULL,"
+    " since DOUBLE PRECISION NOT NULL, PRIMARY KEY (incident, sla))",
+    "CREATE TABLE IF NOT EXISTS deliveries (channel TEXT NOT NULL, key TEXT NOT NULL, incident BIGINT,"
+    " state TEXT NOT NULL, digest TEXT NOT NULL, sent TEXT, id TEXT, attempts BIGINT NOT NULL,"
+    " due DOUBLE PRECISION NOT NULL, created DOUBLE PRECISION NOT NULL, updated DOUBLE PRECISION NOT NULL,"
+    " why TEXT, document TEXT NOT NULL, PRIMARY KEY (channel, key))",
+    "CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (state, due)",
+    "CREATE INDEX IF NOT EXISTS incidents_updated ON incidents (updated)",
+)
 _SQLITE_GUARDS = (
     "CREATE TRIGGER audit_kept BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
     "CREATE TRIGGER audit_whole BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
@@ -78,6 +89,7 @@ SQLITE_STEPS: tuple[tuple[str, ...], ...] = (
         *_SQLITE_GUARDS,
     ),
     tuple(statement.format(id="id INTEGER PRIMARY KEY AUTOINCREMENT") for statement in _ALERTS_3),
+    tuple(statement.format(maybe="") for statement in _SERVING_4),
 )
 """What makes each version of a SQLite file out of the one before."""
 
@@ -89,6 +101,7 @@ POSTGRES: tuple[str, ...] = (
     "CREATE TABLE IF NOT EXISTS known_error_statistics (id TEXT PRIMARY KEY, occurrence_count BIGINT NOT NULL,"
     " first_seen DOUBLE PRECISION NOT NULL, last_seen DOUBLE PRECISION NOT NULL)",
     *(s.format(id="id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY") for s in (*_TABLES, *_ALERTS_3)),
+    *(s.format(maybe="IF NOT EXISTS") for s in _SERVING_4),
     "CREATE OR REPLACE FUNCTION treewalk_audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS"
     " $$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$",
     "CREATE OR REPLACE TRIGGER audit_kept BEFORE UPDATE OR DELETE ON audit"
