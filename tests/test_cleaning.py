@@ -7,7 +7,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from treewalk.model.redact import MARK
 from treewalk.store.cleaning import cleaned
 
