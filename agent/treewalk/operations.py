@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from treewalk.app import App, DiagnoseOptions, baseline_of
 from treewalk.asking import ask
-from treewalk.errors import SourceError, UsageError
-from treewalk.model.acting import Decision, Plan, PlannedStep
+from treewalk.crew import Crew
+from treewalk.desk import Desk, context_of
+from treewalk.errors import SourceError, StoreError, UsageError
+from treewalk.learning import Learning
+from treewalk.model.acting import Decision, PlannedStep
 from treewalk.model.diagnosis import Diagnosis, Measurement
 from treewalk.model.events import Event
-from treewalk.model.known import KnownError
 from treewalk.model.tree import nearest
-from treewalk.pipeline import Desk, context_of, live, preview
+from treewalk.pipeline import live
 from treewalk.ports import Durable, Hands
+from treewalk.rehearsal import Rehearsal, rehearse
 from treewalk.stages.decide import decide
 from treewalk.stages.impact import impact
 from treewalk.stages.intake import measure
-from treewalk.stages.plan import NoPlan, Shelf, plan, plan_playbook
+from treewalk.stages.plan import NoPlan, Shelf, plan_playbook
 
 KILL_FILE = "KILL"
-_HEARTBEAT = 5.0  # seconds
-_ORPHAN = 10.0  # seconds after which an incident that nobody works on is taken up
-
-
-@dataclass(frozen=True)
-class RehearsedStep:
-    """One step as it would go: what it would do, and what policy says of it."""
-
-    step: PlannedStep
-    told: str
-    decision: Decision
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What `fix` would do: the diagnosis, and the plan or why there is none."""
-
-    diagnosis: Diagnosis
-    plan: Plan | None
-    why: str
-    steps: tuple[RehearsedStep, ...] = ()
-    above: tuple[str, ...] = ()
 
 
 class Operations:
@@ -70,7 +48,9 @@ class Operations:
         self.lessons, self.workers = Lessons(database), Workers(database)
         self.policy = app.workspace.policy
         self.shelf = Shelf(app.workspace.playbooks, action)
+        self.learning = Learning(app, self.cases, self.lessons)
         self.worker = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.crew = Crew(app, self.worker, self.cases, self.workers, self._live, self.poll)
 
     @property
     def desk(self) -> Desk:
@@ -94,7 +74,7 @@ class Operations:
             killed=self.killed,
             read_only=lambda: self.policy.read_only or self.cases.switch("read_only") is not None,
             hands=lambda key: Hands(app.resolve, 30.0, key),
-            learn=self.learn,
+            learn=self.learning.learn,
             worker=self.worker,
             window=app.workspace.settings.walk.since,
             poll=self.poll,
@@ -138,12 +118,22 @@ class Operations:
             return f"{self.kill_file.name} cannot be read ({error.strerror})"
         return self.cases.switch("kill")
 
-    def kill(self, who: str, why: str) -> None:
-        """Stop everything, now and between any two steps: by the table and by the file."""
-        now = self.app.clock.now()
-        self.kill_file.parent.mkdir(parents=True, exist_ok=True)
-        self.kill_file.write_text(f"{who}: {why}\n", "utf-8")
-        self.cases.switch_on("kill", who, why, now)
+    def kill(self, who: str, why: str) -> tuple[str, ...]:
+        """Stop everything, now and between any two steps: by the table and by the file. Either is enough; what went
+        wrong with the other is told. Raises StoreError when neither could be had."""
+        problems = []
+        try:
+            self.kill_file.parent.mkdir(parents=True, exist_ok=True)
+            self.kill_file.write_text(f"{who}: {why}\n", "utf-8")
+        except OSError as error:
+            problems.append(f"the file {self.kill_file.name} cannot be written ({error.strerror})")
+        try:
+            self.cases.switch_on("kill", who, why, self.app.clock.now())
+        except StoreError as error:
+            problems.append(str(error))
+        if len(problems) == 2:
+            raise StoreError(f"the kill switch could not be thrown: {'; '.join(problems)}; stop the process itself")
+        return tuple(problems)
 
     def revive(self, who: str) -> bool:
         """Let things run again; whether the switch was on."""
@@ -170,21 +160,11 @@ class Operations:
     async def rehearse(self, sla: str) -> Rehearsal:
         """Diagnose, plan, ask policy and every action what it would do. Changes nothing, remembers nothing."""
         diagnosis = await self.app.diagnose(sla, DiagnoseOptions(keep=False), self.watch)
-        cause = diagnosis.root_cause
-        if diagnosis.measurement.status == "met":
-            return Rehearsal(diagnosis, None, "the SLA is met: there is nothing to fix")
-        if cause is None:
-            return Rehearsal(diagnosis, None, "no root cause was found")
-        known = diagnosis.known_error if cause.basis == "known" else None
-        tree = self.app.workspace.forest.tree(sla)
-        error = self.app.known_errors().get(known.error.id) if known else None
-        if error is not None and error.trust == "candidate" and tree.nodes[cause.node].fields.get("remedy"):
-            error = None
-        try:
-            made = plan(tree, cause.node, error, self.shelf)
-        except NoPlan as none:
-            return Rehearsal(diagnosis, None, str(none))
-        return await self._rehearsed(diagnosis, made)
+        found = await rehearse(diagnosis, self.desk)
+        if found.plan is None:
+            return found
+        reach = impact(self.app.workspace.forest, list(found.plan.nodes), self.app.clock.now())
+        return replace(found, above=tuple(affected.sla.name for affected in reach.slas))
 
     def explain(
         self, playbook: str, node: str, unhealthy_for: float | None, known: str | None
@@ -206,181 +186,28 @@ class Operations:
             made = plan_playbook(tree, node, playbook, given, self.shelf, errors.get(known or ""))
         except NoPlan as none:
             raise UsageError(str(none)) from None
-        since = self.app.clock.now() - (unhealthy_for or 0.0)
-        found = {"evidence": "complete", "since": since}
-        return [(step, decide(step, context_of(self.desk, made, step, found), self.policy)) for step in made.steps]
-
-    async def _rehearsed(self, diagnosis: Diagnosis, made: Plan) -> Rehearsal:
-        desk, verdict = self.desk, diagnosis.verdicts[made.node]
-        blind = diagnosis.measurement.status == "unknown" or verdict.status.value == "unknown"
-        onsets = [t for t in (verdict.onset, diagnosis.measurement.onset) if t is not None]
-        found = {"evidence": "unknown" if blind else "complete", "since": min([*onsets, desk.clock.now()])}
-        steps = []
-        for step in made.steps:
-            told, rehearsed = step.purpose, True
-            if step.changes:
-                try:
-                    told = await preview(desk, step, "")
-                except SourceError as error:
-                    told, rehearsed = f"its rehearsal failed: {error}", False
-            context = replace(context_of(desk, made, step, found), rehearsed=rehearsed)
-            steps.append(RehearsedStep(step, told, decide(step, context, self.policy)))
-        reach = impact(self.app.workspace.forest, list(made.nodes), desk.clock.now())
-        return Rehearsal(diagnosis, made, "", tuple(steps), tuple(a.sla.name for a in reach.slas))
+        found = {"evidence": "complete", "since": self.app.clock.now()}
+        asked = [(step, context_of(self.desk, made, step, found)) for step in made.steps]
+        long = unhealthy_for or 0.0
+        return [(step, decide(step, replace(one, unhealthy_for=long), self.policy)) for step, one in asked]
 
     async def fix(self, sla: str, cause: str, opened: Callable[[int], None] = lambda number: None) -> int:
-        """Open an incident and work on it until it is closed; its number. One that lives already is joined."""
+        """Open an incident and work on it until it is closed; its number, or that of the one it became a part of.
+        One that lives already is joined."""
         self.app.workspace.forest.sla(sla)
-        async with self.working() as workflows:
+        async with self.crew.working() as workflows:
             number = self.open(sla, cause)
             opened(number)
             await workflows.start(number)
-            await self.until_closed(number, workflows)
+            await self.crew.until_closed(number)
+            while (into := self.cases.merged_into(number)) is not None:
+                number = into
+                await self.crew.until_closed(number)
         return number
 
     def open(self, sla: str, cause: str) -> int:
         """The living incident of an SLA, or a new one."""
         return self.cases.open_or_join(sla, cause, self.app.clock.now())
 
-    async def until_closed(self, number: int, workflows: Any) -> None:
-        """Wait for an incident's end, whoever works on it; takes over what died meanwhile."""
-        while self.cases.life(number)["state"] != "closed":
-            await self.app.clock.sleep(min(self.poll, 0.2))
-
-    @asynccontextmanager
-    async def working(self) -> AsyncIterator[Any]:
-        """This process as one of those that work on incidents, for as long as the context lasts."""
-        from treewalk.integrations.durable import Workflows
-
-        now = self.app.clock.now
-        workflows = Workflows(self.app.workflow_url, self.worker, self._live)
-        self.workers.register(self.worker, now())
-        await workflows.launch()
-        keeper = asyncio.create_task(self._keep_working(workflows))
-        try:
-            yield workflows
-        finally:
-            keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
-            await workflows.close()
-            if not self.cases.living():  # else the row stays: it is how others see whose work is left
-                self.workers.leave(self.worker)
-
     async def _live(self, number: int, durable: Durable) -> str:
         return await live(number, self.desk, durable)
-
-    async def _keep_working(self, workflows: Any) -> None:
-        """Signs of life, and the work of those that died."""
-        since = -_HEARTBEAT
-        while True:
-            if self.app.clock.monotonic() - since >= _HEARTBEAT or since < 0:
-                since = self.app.clock.monotonic()
-                self.workers.beat(self.worker, self.app.clock.now())
-                await self.take_over(workflows)
-            await asyncio.sleep(0.5)
-
-    async def take_over(self, workflows: Any) -> None:
-        """Go on with the incidents of dead processes, and with those that nobody ever began."""
-        for id in self.workers.dead(self.app.clock.now()):
-            if id != self.worker:
-                await self._inherit(id, workflows)
-        for life in self.cases.living():
-            if self.app.clock.now() - life["updated"] >= _ORPHAN:
-                await self._revive(life["number"], workflows)
-
-    async def _inherit(self, id: str, workflows: Any) -> None:
-        """Take over what a dead process left. Its row goes last: who dies here leaves it to the next."""
-        if self.workers.adopt(id, self.app.clock.now()):
-            await workflows.take_over([id])
-            self.workers.bury(id)
-
-    async def _revive(self, number: int, workflows: Any) -> None:
-        """See to it that somebody who lives works on an incident."""
-        state = await workflows.state(number)
-        if state.status is None:
-            await workflows.start(number)
-        elif state.ended:
-            await workflows.start(number, state.attempt + 1)
-        elif state.executor != self.worker and state.executor not in self.workers.known():
-            await self._inherit(state.executor, workflows)
-
-    async def stay(self) -> None:
-        """Work on whatever processes leave behind, until this one is told to end."""
-        async with self.working():
-            while True:
-                await self.app.clock.sleep(3600.0)
-
-    async def resume(self) -> Sequence[int]:
-        """Finish every living incident that no living process works on; their numbers."""
-        async with self.working() as workflows:
-            numbers = [life["number"] for life in self.cases.living()]
-            await self.take_over(workflows)
-            for number in numbers:
-                await self._revive(number, workflows)
-            for number in numbers:
-                await self.until_closed(number, workflows)
-        return numbers
-
-    # learning
-
-    async def learn(self, document: Mapping[str, Any], number: int, at: float) -> Mapping[str, Any]:
-        """Keep a candidate, unless it also fits the time before the incident, when all was well."""
-        from treewalk.content.known_errors import from_document
-
-        error = from_document(document)
-        if error is None:
-            return {"id": None, "said": "nothing was learned: the pattern cannot be read again"}
-        walk = self.app.workspace.settings.walk
-        spec = walk.baseline.spec()
-        end = at - walk.since
-        tested = await self.backtest(error, end - min(spec.baseline, 86400.0), end, window=walk.since)
-        if tested.false:
-            return {"id": None, "said": f"nothing was learned: {error.id} would also have fired when all was well"}
-        kept = self.lessons.keep(error.id, document, number, self.app.clock.now(), "treewalk")
-        said = f"learned {error.id}" if kept else f"{error.id} was learned before"
-        return {"id": error.id, "said": f"{said}; a candidate until it is promoted"}
-
-    async def backtest(self, error: KnownError, start: float, end: float, *, window: float | None = None) -> Any:
-        """When a known error's signature would have fired between two times (Unix seconds)."""
-        from treewalk.stages.backtest import Backtest, backtest
-
-        forest, walk = self.app.workspace.forest, self.app.workspace.settings.walk
-        wanted = error.signature.node or error.root_node
-        if wanted is None or wanted not in forest.nodes:
-            return Backtest(start, end, gaps=(f"{error.id} names no single node of this workspace",))
-        node = forest.nodes[wanted]
-        step = max(1.0, (end - start) / 2000)
-        metrics = _or_none(lambda: self.app.sources.metric(node.source))
-        logs = _or_none(lambda: self.app.sources.log(node.logs.source if node.logs else None))
-        bad = [*self.cases.trouble(start, end), *await self._violations(node.name, start, end, step)]
-        return await backtest(error.signature, node, metrics, logs, start, end, step, window or walk.since, sorted(bad))
-
-    async def _violations(self, node: str, start: float, end: float, step: float) -> list[tuple[float, float]]:
-        """When the SLAs above a node were violated, as far as their series tell."""
-        from treewalk.stages.backtest import spans
-
-        found: list[tuple[float, float]] = []
-        for affected in impact(self.app.workspace.forest, [node], end).slas:
-            sla = affected.sla
-            if sla.query is None or sla.threshold is None:
-                continue
-            try:
-                series = await self.app.sources.metric(sla.source).range(sla.query, start, end, step)
-            except SourceError:
-                continue
-            broken = sorted(
-                t
-                for one in series
-                for t, v in zip(one.times, one.values, strict=True)
-                if v == v and not sla.threshold.holds(v)
-            )
-            found += spans(broken, step)
-        return found
-
-
-def _or_none(get: Callable[[], Any]) -> Any:
-    try:
-        return get()
-    except SourceError:
-        return None

@@ -1,76 +1,30 @@
 """An incident's whole life from top to bottom, one call a stage, every stage a durable step.
 
-open → diagnosing → planned → (waiting | asking) → acting → verifying → closed: resolved, escalated, refused, cancelled.
+open → diagnosing → planned → (waiting | asking) → acting → verifying → closed: resolved, escalated, refused, cancelled,
+or merged into another incident with the same cause.
 A crash at any instant: what was recorded is not done again, what was not is; an action runs at most once (stages/act).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
+from treewalk.desk import Desk, context_of, fix_of, found_by, look_for_proof, losses, preview
 from treewalk.errors import SourceError
-from treewalk.model.acting import (
-    LOST,
-    Context,
-    Decision,
-    Plan,
-    PlannedStep,
-    Ran,
-    TriedFix,
-    Verification,
-    VerifySpec,
-    plan_from_json,
-    plan_to_json,
-)
-from treewalk.model.condition import Answer, parse_condition
-from treewalk.model.diagnosis import Diagnosis, Measurement
-from treewalk.model.known import KnownError
-from treewalk.model.policy import Policy
+from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Verification, VerifySpec, plan_from_json
+from treewalk.model.condition import Answer
 from treewalk.model.quantity import format_duration
-from treewalk.model.tree import Tree
-from treewalk.model.verdict import Status
-from treewalk.ports import Books, Cases, Clock, Durable, Hands, Journal, MetricSource, Records
+from treewalk.ports import Durable
 from treewalk.stages import report
 from treewalk.stages.act import Run, act, unfinished
 from treewalk.stages.decide import decide
-from treewalk.stages.learn import candidate
-from treewalk.stages.plan import NoPlan, Shelf, plan, planned_undo
-from treewalk.stages.verify import sla_answer, verify
+from treewalk.stages.plan import planned_undo
+from treewalk.stages.verify import verify
 
 _ROUNDS = 20  # how often an incident may wait for another one and look again
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What an incident is worked on with: the wired parts of a workspace. `poll` is in seconds.
-
-    `look` diagnoses an SLA, `measure` only measures it, `blast` counts the SLAs above a node, `killed` says why
-    nothing may run, `learn` keeps a candidate that its own past does not refute.
-    """
-
-    cases: Cases
-    books: Books
-    records: Records
-    journal: Journal
-    clock: Clock
-    policy: Policy
-    shelf: Shelf
-    tree: Callable[[str], Tree]
-    known: Callable[[], Mapping[str, KnownError]]
-    look: Callable[[str, int], Awaitable[Diagnosis]]
-    measure: Callable[[str], Awaitable[Measurement]]
-    metrics: Callable[[str | None], MetricSource]
-    ask: Callable[[MetricSource, Any, float], Awaitable[Answer]]
-    blast: Callable[[str], int]
-    killed: Callable[[], str | None]
-    read_only: Callable[[], bool]
-    hands: Callable[[str], Hands]
-    learn: Callable[[Mapping[str, Any], int, float], Awaitable[Mapping[str, Any]]]
-    worker: str
-    window: float = 900.0
-    poll: float = 1.0
 
 
 class _Over(Exception):  # not an error: how a life ends
@@ -84,6 +38,7 @@ async def live(number: int, desk: Desk, durable: Durable) -> str:
     life = _Life(number, desk, durable)
     try:
         found = await life.diagnose()
+        await life.share(found)
         made = await life.plan(found)
         found, made = await life.take_turns(found, made)
         before = await life.measure_before(made)
@@ -92,6 +47,7 @@ async def live(number: int, desk: Desk, durable: Durable) -> str:
         if proof.result != "holds":
             await life.take_back(made)
             raise _Over("escalated", f"the fix did not hold: {proof.reason}")
+        await life.others(made.verify)
         return await life.resolved(found, made, proof)
     except _Over as over:
         return await life.end(over.ending, over.why)
@@ -124,41 +80,40 @@ class _Life:
         diagnosis = await desk.look(sla, self.number)
         said = report.headline(diagnosis)
         desk.cases.diagnosed(self.number, diagnosis, report.document(diagnosis), said, desk.clock.now())
-        return self._summary(diagnosis, said)
+        return found_by(diagnosis, desk, said, desk.cases.life(self.number)["opened"])
 
-    def _summary(self, diagnosis: Diagnosis, said: str) -> dict[str, Any]:
-        desk, cause, sla = self.desk, diagnosis.root_cause, diagnosis.sla
-        found: dict[str, Any] = {"sla": sla, "ending": None, "why": "", "said": said, "at": diagnosis.timing.at}
-        if diagnosis.measurement.status == "met":
-            return {**found, "ending": "no_fault_found", "why": f"the SLA is met: {diagnosis.measurement.reason}"}
-        if cause is None:
-            why = "; ".join(diagnosis.help) or "no node explains it"
-            return {**found, "ending": "escalated", "why": f"no root cause: {why}"}
-        verdict = diagnosis.verdicts[cause.node]
-        blind = diagnosis.measurement.status == "unknown" or verdict.status is Status.UNKNOWN
-        onsets = [t for t in (verdict.onset, diagnosis.measurement.onset) if t is not None]
-        known = diagnosis.known_error.error.id if diagnosis.known_error and cause.basis == "known" else None
-        found |= {
-            "node": cause.node,
-            "known_error": known,
-            "evidence": "unknown" if blind else "complete",
-            "since": min([*onsets, desk.cases.life(self.number)["opened"]]),
-        }
-        tree, error = desk.tree(sla), desk.known().get(known or "")
-        try:
-            made = self._make_plan(tree, cause.node, error)
-        except NoPlan as none:
-            return {**found, "no_plan": str(none)}
-        found |= {"plan": plan_to_json(made), "basis": made.basis}
-        if error is None:
-            found["candidate"] = candidate(diagnosis, tree, made, desk.window)
-        return found
+    # one cause, one incident
 
-    def _make_plan(self, tree: Tree, node: str, error: KnownError | None) -> Plan:
-        """The known error's fix. One that is only a candidate does not act: where the node has a remedy, that does."""
-        if error is not None and error.trust == "candidate" and tree.nodes[node].fields.get("remedy"):
-            return plan(tree, node, None, self.desk.shelf)
-        return plan(tree, node, error, self.desk.shelf)
+    async def share(self, found: Mapping[str, Any]) -> None:
+        """Where the same node is already at work for another SLA, this incident becomes a part of that one."""
+        await self._step("share", self._share, found)
+
+    async def _share(self, found: Mapping[str, Any]) -> None:
+        desk = self.desk
+        other = desk.cases.same_cause(self.number, found["node"])
+        if other is None:
+            return
+        why = f"{found['node']} is the cause of incident {other} too"
+        if desk.cases.merge(self.number, other, why, desk.clock.now()):
+            raise _Over("merged", why)
+        self._need_open()
+
+    async def others(self, spec: VerifySpec) -> None:
+        """The SLAs that came in with the same cause: each has to be met again too, or goes on in its own incident."""
+        await self._step("others", self._others, spec)
+
+    async def _others(self, spec: VerifySpec) -> None:
+        desk = self.desk
+        only = VerifySpec(check=None, sla=True, timeout=spec.timeout, stable=spec.stable)
+        for sla in desk.cases.slas(self.number)[1:]:
+            look = partial(look_for_proof, desk, only, sla, self.found["node"])
+            proof = await verify(only, look, desk.clock, {}, self._stopped)
+            if proof.result == "holds":
+                self._note("verified", f"{sla}: {proof.reason}")
+                continue
+            cause = f"{sla} is not met after incident {self.number} mended {self.found['node']}: {proof.reason}"
+            number = desk.cases.give_back(self.number, sla, cause, desk.clock.now())
+            self._note("left", f"{sla} goes on in incident {number}")
 
     # planning
 
@@ -175,14 +130,12 @@ class _Life:
         since = now - desk.policy.returns.within
         if "no_plan" in found:
             return f"{found['said']}; {found['no_plan']}"
-        fix = fix_of(found)
-        if desk.records.returned(fix, self.number, since):
+        if desk.records.returned(fix_of(found), self.number, since):
             self._note("returned", f"{found['node']} was fixed less than {_span(desk)} ago, and it is back")
-        lost = lost_at_the_end(desk.records.history(fix, since))
-        if len(lost) >= desk.policy.returns.tries:
+        lost, why = losses(desk, found)
+        if why is not None:
             self._suspend(lost)
-            told = ", ".join(f"incident {one['incident']} {one['result']}" for one in lost)
-            return f"{len(lost)} fixes of {found['node']} within {_span(desk)} did not last ({told}): a human is needed"
+            return why
         made = plan_from_json(found["plan"])
         desk.cases.planned(self.number, made, now)
         return None
@@ -205,10 +158,15 @@ class _Life:
                 found = await self.diagnose()
             except _Over as over:
                 if over.ending == "no_fault_found":
-                    raise _Over("resolved", f"incident {other} mended it: {over.why}") from None
+                    raise _Over("resolved", f"{self._told_of(other)}: {over.why}") from None
                 raise
+            await self.share(found)
             made = await self.plan(found)
         raise _Over("escalated", f"it waited {_ROUNDS} times for other incidents")
+
+    def _told_of(self, other: int) -> str:
+        ending = self.desk.cases.life(other)["ending"]
+        return f"incident {other} mended it" if ending == "resolved" else f"incident {other} ended ({ending})"
 
     async def _claim(self, made: Plan) -> int | None:
         other = self.desk.cases.claim(self.number, made.nodes, self.desk.clock.now())
@@ -296,7 +254,8 @@ class _Life:
         """Decide and, where it may run, run it: in one durable step, so that nothing lies between the two."""
         desk = self.desk
         self._need_open()
-        key = f"{self.number}:{made.digest[:12]}:{name}"
+        opened = int(desk.cases.life(self.number)["opened"])  # a memory that begins anew has the same numbers again
+        key = f"{self.number}@{opened}:{made.digest[:12]}:{name}"
         earlier = desk.books.entry(key)
         ran = unfinished(step, earlier)
         if ran is not None:
@@ -367,18 +326,7 @@ class _Life:
         return asdict(proof)
 
     async def _look(self, spec: VerifySpec) -> dict[str, Answer]:
-        found: dict[str, Answer] = {}
-        desk, sla = self.desk, self.found["sla"]
-        if spec.sla:
-            found[sla] = sla_answer(await desk.measure(sla))
-        if spec.check:
-            node = desk.tree(sla).nodes.get(spec.node or self.found["node"])
-            try:
-                source = desk.metrics(node.source if node else None)
-                found[spec.check] = await desk.ask(source, parse_condition(spec.check), desk.clock.now())
-            except (SourceError, ValueError) as error:
-                found[spec.check] = Answer("unknown", str(error))
-        return found
+        return await look_for_proof(self.desk, spec, self.found["sla"], self.found["node"])
 
     async def take_back(self, made: Plan) -> None:
         """Undo what was done, where the playbook or the actions themselves say how, and policy lets it."""
@@ -494,38 +442,6 @@ _UNGRANTED: Mapping[str, Callable[[str], tuple[str, str]]] = {
 }
 
 
-def context_of(
-    desk: Desk, made: Plan, step: PlannedStep, found: Mapping[str, Any], key: str = "", number: int | None = None
-) -> Context:
-    """What a decision about a step looks at, now."""
-    now, policy = desk.clock.now(), desk.policy
-    tree = desk.tree(made.sla)
-    error = desk.known().get(made.known_error or "")
-    reach = max(policy.limits.period, policy.repeats.within)
-    return Context(
-        now=now,
-        node=step.node,
-        node_type=tree.nodes[step.node].type,
-        basis=made.basis,
-        record=desk.records.record(error.id, error.trust) if error else None,
-        evidence=found["evidence"],
-        unhealthy_for=max(0.0, now - found["since"]),
-        digest=made.digest,
-        past=tuple(desk.books.past(now - reach, key)),
-        spent=sum(row["cost"] for row in desk.books.of(number)) if number is not None else 0.0,
-        blast=desk.blast(step.node),
-        tags=tree.sla.tags,
-        killed=desk.killed(),
-        read_only=desk.read_only(),
-    )
-
-
-async def preview(desk: Desk, step: PlannedStep, key: str) -> str:
-    """What an action would do, told by itself without doing it. Raises SourceError."""
-    action = desk.shelf.action(step.kind)
-    return await action.preview(action.parameters.model_validate(dict(step.params)), desk.hands(key))
-
-
 def _got(decision: Decision | None, ran: Ran | None) -> dict[str, Any]:
     kept = asdict(ran) if ran else None
     if decision is None:
@@ -542,22 +458,6 @@ def _lines(decision: Decision) -> dict[str, Any]:
         "tier": decision.tier.value,
         "lines": [f"{one.rule}: {one.ruling}: {one.because}" for one in decision.lines],
     }
-
-
-def fix_of(found: Mapping[str, Any]) -> TriedFix:
-    """Which fix it is that was planned."""
-    made = found["plan"]
-    return TriedFix(found["sla"], found["node"], found["known_error"], made["playbook"])
-
-
-def lost_at_the_end(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The fixes that did not fix, at the end of a history."""
-    lost: list[Mapping[str, Any]] = []
-    for one in reversed(history):
-        if one["result"] not in LOST:
-            break
-        lost.insert(0, one)
-    return lost
 
 
 def _result(proof: Verification | None) -> str:

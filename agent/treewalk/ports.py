@@ -164,6 +164,18 @@ class Cases(Protocol):
     def claim(self, number: int, nodes: Sequence[str], at: float) -> int | None:
         """Take nodes, all or none; the other living incident that has one of them."""
 
+    def same_cause(self, number: int, node: str) -> int | None:
+        """Another incident, of other SLAs and at work at the same time, whose root cause is this node too."""
+
+    def merge(self, number: int, into: int, why: str, at: float) -> bool:
+        """Make an incident a part of another: its SLAs and alerts go there, and it is closed. False: either is."""
+
+    def slas(self, number: int) -> Sequence[str]:
+        """The SLAs of an incident, its own first."""
+
+    def give_back(self, number: int, sla: str, why: str, at: float) -> int:
+        """Take an SLA out of an incident, and open one of its own for it; its number."""
+
     def ask(self, number: int, digest: str, question: str, at: float, expires: float) -> float:
         """Put a plan to a human; when the question expires."""
 

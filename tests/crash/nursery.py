@@ -85,19 +85,19 @@ def _child(job: dict[str, Any]) -> int:
         async with App.open(Path(job["workspace"])) as app:
             operations = Operations(app, poll=0.05)
             if job["do"] is None:
-                await operations.resume()
+                await operations.crew.resume()
                 return
             if job["do"] == "stay":
-                async with operations.working():
+                async with operations.crew.working():
                     while not Path(job["until"]).exists():
                         await asyncio.sleep(0.05)
                 return
-            async with operations.working() as workflows:
+            async with operations.crew.working() as workflows:
                 numbers = [operations.open(sla, "a test") for sla in job["do"]]
                 for number in numbers:
                     await workflows.start(number)
                 for number in numbers:
-                    await operations.until_closed(number, workflows)
+                    await operations.crew.until_closed(number)
 
     asyncio.run(work())
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
+from treewalk.desk import Desk
 from treewalk.errors import ActionFailed, SourceRejected, SourceTimeout
 from treewalk.model.acting import ActionFacts, ActionResult, Autonomy, ChangeClass
 from treewalk.model.condition import Answer
@@ -18,7 +19,6 @@ from treewalk.model.place import Place
 from treewalk.model.policy import Policy, Repeats
 from treewalk.model.tree import Tree
 from treewalk.model.verdict import Status, Verdict
-from treewalk.pipeline import Desk
 from treewalk.ports import Hands
 from treewalk.stages.plan import Shelf
 from treewalk.store.audit import Audit
@@ -40,6 +40,7 @@ class World:
         self.broken, self.visible, self.mends = True, True, True
         self.fails: Exception | None = None
         self.preview_fails = False
+        self.else_broken: set[str] = set()  # SLAs that are violated whatever is mended
         self.did: list[tuple[str, Mapping[str, Any]]] = []
         self.before_run: Callable[[], None] = lambda: None
 
@@ -139,6 +140,7 @@ class Scene:
         self.error: KnownError | None = error_with(*(steps or [{"action": "mend"}]))
         self.policy = policy or Policy(repeats=Repeats(first=0.0, most=100))
         self.killed: str | None = None
+        self.actions: dict[str, Any] = dict(KINDS)
         self.learned: list[Mapping[str, Any]] = []
         self.tree: Tree = make_tree({"reader": ["store"], "store": []})
 
@@ -154,8 +156,8 @@ class Scene:
             journal=self.audit,
             clock=self.clock,
             policy=self.policy,
-            shelf=Shelf({}, lambda kind: KINDS[kind](self.world)),
-            tree=lambda name: self.tree,
+            shelf=Shelf({}, lambda kind: self.actions[kind](self.world)),
+            tree=lambda name: replace(self.tree, sla=replace(self.tree.sla, name=name)),
             known=self.known,
             look=self.look,
             measure=self.measure,
@@ -180,7 +182,7 @@ class Scene:
         await asyncio.sleep(0)
         if not self.world.visible:
             return Measurement("unknown", "nobody answers")
-        if self.world.broken:
+        if self.world.broken or sla in self.world.else_broken:
             return Measurement("violated", "90s against < 60s", 90.0, "90s", "60s", self.clock.now() - 30)
         return Measurement("met", "1s against < 60s", 1.0, "1s", "60s")
 

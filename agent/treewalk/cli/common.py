@@ -121,3 +121,18 @@ def parse_span(text: str | None, what: str) -> float | None:
     if seconds <= 0:
         raise UsageError(f"{what}: it has to be longer than nothing")
     return seconds
+
+
+def user() -> str:
+    """Who runs this, as the system knows them."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
+
+
+def line(text: str | None) -> str:
+    """A stranger's text as one line that cannot steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text or "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from treewalk.cli.common import Format, PlainFormat, State, note, parse_span, parse_time, put, put_json
+from treewalk.cli.common import Format, PlainFormat, State, line, note, parse_span, parse_time, put, put_json
 
 if TYPE_CHECKING:
     from treewalk.model.diagnosis import Diagnosis
@@ -144,13 +144,9 @@ def _plain_progress() -> Callable[[Event], None]:
         elif isinstance(event, Measured):
             note(f"  {event.measurement.status:<10} {event.measurement.reason}")
         elif isinstance(event, NodeJudged):
-            note(f"  {event.verdict.status.value:<10} {event.node}: {_line(event.verdict.reason)}")
+            note(f"  {event.verdict.status.value:<10} {event.node}: {line(event.verdict.reason)}")
 
     return watch
-
-
-def _line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _report(diagnosis: Diagnosis, format: Format) -> int:

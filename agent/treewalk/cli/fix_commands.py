@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from treewalk.cli.common import PlainFormat, State, note, put, put_json
+from treewalk.cli.common import PlainFormat, State, line, note, put, put_json, user
 
 if TYPE_CHECKING:
-    from treewalk.operations import Operations, Rehearsal
+    from treewalk.operations import Operations
+    from treewalk.rehearsal import Rehearsal
 
 FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
 NumberArgument = Annotated[int, typer.Argument(help="The incident's number.")]
@@ -42,7 +42,7 @@ def fix(
     """Diagnose, plan, do what policy allows, prove it with the SLA, and remember.
 
     Exit codes: 0 the SLA is met (fixed, or nothing was wrong); 1 escalated to a human; 2 usage or configuration;
-    3 refused or cancelled; 4 no source could be reached.
+    3 refused or cancelled.
     """
     if dry_run:
         return _rehearse(context.obj, sla, format)
@@ -74,7 +74,7 @@ async def _fix(state: State, sla: str, format: PlainFormat) -> int:
 
         follow = asyncio.create_task(_follow(operations, lambda: number))
         try:
-            await operations.fix(sla, f"treewalk fix, by {_user()}", opened)
+            await operations.fix(sla, f"treewalk fix, by {user()}", opened)
         finally:
             follow.cancel()
         return _put_life(operations, number, format)
@@ -87,7 +87,7 @@ async def _follow(operations: Operations, number: Any) -> None:
         if number():
             rows = operations.cases.timeline(number())
             for row in rows[said:]:
-                note(f"  {row['kind']:<12} {_line(row['text'])}")
+                note(f"  {row['kind']:<12} {line(row['text'])}")
             said = len(rows)
         await asyncio.sleep(0.3)
 
@@ -98,7 +98,7 @@ def _put_life(operations: Operations, number: int, format: PlainFormat) -> int:
         incident = operations.app.store.incident(number)
         put_json({"schema": SCHEMA, "incident": number, **incident["life"], "timeline": timeline(operations, number)})
     else:
-        put(f"incident {number} {life['ending']}: {_line(life['why'])}")
+        put(f"incident {number} {life['ending']}: {line(life['why'])}")
     return ENDINGS.get(life["ending"], REFUSED if life["ending"] in ("refused", "cancelled") else 1)
 
 
@@ -127,16 +127,18 @@ def _put_rehearsal(found: Rehearsal) -> None:
 
     put(report.headline(found.diagnosis))
     if found.plan is None:
-        put(f"no plan: {_line(found.why)}")
+        put(f"no plan: {line(found.why)}")
         return
     put(f"plan        {found.plan.title} at {found.plan.node}  ({found.plan.digest[:12]})")
     for one in found.steps:
-        put(f"  {one.step.index + 1}. {one.step.kind:<24} {_line(one.told)}")
-        put(f"     {one.decision.ruling:<8} {one.decision.rule}: {_line(one.decision.because)}")
+        put(f"  {one.step.index + 1}. {one.step.kind:<24} {line(one.told)}")
+        put(f"     {one.decision.ruling:<8} {one.decision.rule}: {line(one.decision.because)}")
     verify = found.plan.verify
     wanted = " and ".join([*([verify.check] if verify.check else []), *([found.plan.sla] if verify.sla else [])])
     put(f"proof       {wanted}, stable for {verify.stable:g} s within {verify.timeout:g} s")
     put(f"SLAs above  {', '.join(found.above)}")
+    if found.why:
+        put(line(found.why))
     put("nothing was changed")
 
 
@@ -182,8 +184,8 @@ def resume(
             operations = Operations(app)
             if stay:
                 note("working on what other processes leave behind; Ctrl-C ends it")
-                await operations.stay()
-            numbers = await operations.resume()
+                await operations.crew.stay()
+            numbers = await operations.crew.resume()
             return [dict(operations.cases.life(number)) for number in numbers]
 
     lives = asyncio.run(run())
@@ -191,7 +193,7 @@ def resume(
         put_json({"incidents": lives})
         return 0
     for life in lives:
-        put(f"incident {life['number']} {life['ending']}: {_line(life['why'])}")
+        put(f"incident {life['number']} {life['ending']}: {line(life['why'])}")
     if not lives:
         put("no incident was left")
     return 0
@@ -214,7 +216,7 @@ def deny(
 def _answer(state: State, number: int, who: str, *, granted: bool) -> int:
     from treewalk.operations import Operations
 
-    result = Operations(state.app()).answer(number, who or _user(), granted)
+    result = Operations(state.app()).answer(number, who or user(), granted)
     told = {
         "recorded": f"incident {number}: {'approved' if granted else 'denied'}",
         "already": f"incident {number}: somebody else has answered already",
@@ -232,7 +234,7 @@ def kill(
     from treewalk.operations import Operations
 
     operations = Operations(context.obj.app())
-    operations.kill(_user(), why)
+    operations.kill(user(), why)
     put(f"the kill switch is on; `treewalk revive` turns it off, and so does nothing else ({operations.kill_file})")
 
 
@@ -240,16 +242,5 @@ def revive(context: typer.Context) -> None:
     """Turn the kill switch off."""
     from treewalk.operations import Operations
 
-    was_on = Operations(context.obj.app()).revive(_user())
+    was_on = Operations(context.obj.app()).revive(user())
     put("the kill switch is off" if was_on else "the kill switch was not on")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "somebody"
-
-
-def _line(text: str | None) -> str:
-    return "".join(c if c.isprintable() else " " for c in text or "")

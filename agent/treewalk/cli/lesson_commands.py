@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from treewalk.cli.common import PlainFormat, parse_span, put, put_json
+from treewalk.cli.common import PlainFormat, parse_span, put, put_json, user
 from treewalk.errors import UsageError
 from treewalk.model.tree import nearest
 
@@ -82,7 +81,7 @@ def promote(
         put(f"{id} was not promoted: {why}; look at `treewalk memory backtest {id}`, or use --force --who NAME")
         return 1
     why = f"promoted after {tested.points} points of the past" if not force else "promoted by force"
-    operations.lessons.set_trust(id, "trusted", who or _user(), why, app.clock.now())
+    operations.lessons.set_trust(id, "trusted", who or user(), why, app.clock.now())
     put(f"{id} is trusted now")
     return 0
 
@@ -102,7 +101,7 @@ def _set(context: typer.Context, id: str, trust: Any) -> None:
 
     app = context.obj.app()
     _error(app, id)
-    Operations(app).lessons.set_trust(id, trust, _user(), "by hand", app.clock.now())
+    Operations(app).lessons.set_trust(id, trust, user(), "by hand", app.clock.now())
     put(f"{id} is {trust} now")
 
 
@@ -151,7 +150,7 @@ def import_pack(
     operations = Operations(app)
     name = namespace or file.stem
     documents = read_pack(file, name, app.workspace)
-    added = [d["id"] for d in documents if operations.lessons.keep(d["id"], d, None, app.clock.now(), _user())]
+    added = [d["id"] for d in documents if operations.lessons.keep(d["id"], d, None, app.clock.now(), user())]
     put(f"took {len(added)} known errors as candidates" + (f": {', '.join(added)}" if added else ""))
     return 0
 
@@ -194,7 +193,7 @@ def backtest(
 async def _tested(app: Any, operations: Any, error: Any, seconds: float) -> Any:
     async with app:
         now = app.clock.now()
-        return await operations.backtest(error, now - seconds, now)
+        return await operations.learning.backtest(error, now - seconds, now)
 
 
 def _error(app: Any, id: str) -> Any:
@@ -202,10 +201,3 @@ def _error(app: Any, id: str) -> Any:
     if id not in known:
         raise UsageError(f"no known error {id!r}", nearest(id, known))
     return known[id]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "somebody"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from treewalk.cli import lesson_commands
-from treewalk.cli.common import PlainFormat, put, put_json
+from treewalk.cli.common import PlainFormat, line, put, put_json
 from treewalk.errors import UsageError
 from treewalk.model.known import KnownError
 from treewalk.model.tree import nearest
@@ -70,12 +70,12 @@ def _put_timeline(life: Mapping[str, Any], lived: Sequence[Mapping[str, Any]]) -
     from treewalk.stages.report import clock
 
     for row in lived:
-        put(f"  {clock(row['at'])}  {row['kind']:<12} {_line(row['text'])}")
+        put(f"  {clock(row['at'])}  {row['kind']:<12} {line(row['text'])}")
     proof = (life["outcome"] or {}).get("proof") or {}
     for name, after in proof.get("after", {}).items():
-        put(f"before/after {name}: {_line(proof['before'].get(name, 'not looked at'))} → {_line(after)}")
+        put(f"before/after {name}: {line(proof['before'].get(name, 'not looked at'))} → {line(after)}")
     if life["ending"]:
-        put(f"{life['ending']}: {_line(life['why'])}")
+        put(f"{life['ending']}: {line(life['why'])}")
 
 
 def _put_diagnosis(number: int, found: Mapping[str, Any]) -> None:
@@ -84,14 +84,14 @@ def _put_diagnosis(number: int, found: Mapping[str, Any]) -> None:
         return
     cause = found["root_cause"] or {}
     put(f"incident {number}: {found['sla']} {found['status']}, root cause {cause.get('node', 'none')}")
-    put(f"measured    {_line(found['reason'])}")
+    put(f"measured    {line(found['reason'])}")
     if cause:
-        put(f"root cause  {cause['node']}: {_line(cause['reason'])} (confidence {cause['confidence']})")
+        put(f"root cause  {cause['node']}: {line(cause['reason'])} (confidence {cause['confidence']})")
     if found["known_error"]:
         put(f"known error {found['known_error']['id']}: {found['known_error']['root_cause']}")
     for evidence in found["evidence"]:
         if evidence["id"] in cause.get("cites", ()):
-            put(f"  {evidence['id']:<4} {evidence['node']}: {_line(evidence['summary'])}")
+            put(f"  {evidence['id']:<4} {evidence['node']}: {line(evidence['summary'])}")
 
 
 @memory.command("list")
@@ -188,7 +188,3 @@ def _row(error: KnownError, seen: Mapping[str, Any], record: Mapping[str, Any]) 
         "resolution_time_avg": record.get("resolution_time_avg") or error.resolution_time_avg,
         "place": str(error.place),
     }
-
-
-def _line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from treewalk.cli.common import PlainFormat, parse_span, put, put_json
-from treewalk.errors import UsageError
 
 if TYPE_CHECKING:
     from treewalk.app import App
@@ -158,4 +157,4 @@ def show(
         about = "".join(c if c.isprintable() else " " for c in about)
         put(f"{row['seq']:>6}  {clock(row['at'])}  {row['kind']:<10} {row['who']:<24} {about[:300]}")
     if not rows:
-        raise UsageError("the audit is empty")
+        put("nothing was decided or done yet")

@@ -16,7 +16,7 @@ from treewalk.ports import Durable
 
 Live = Callable[[int, Durable], Awaitable[str]]
 _NAME = "treewalk"
-_VERSION = "1"  # of the order of steps in pipeline.live; workflows of another version are not replayed
+_VERSION = "2"  # of the order of steps in pipeline.live; workflows of another version are not replayed
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _live: Live | None = None
 _workflow: Any = None

@@ -251,7 +251,15 @@ LOST = ("failed", "inconclusive", "returned")
 """Results of a fix that did not fix. The other one is `won`."""
 
 Ending = Literal[
-    "resolved", "not_resolved", "escalated", "refused", "cancelled", "no_fault_found", "rehearsed", "diagnosed"
+    "resolved",
+    "not_resolved",
+    "escalated",
+    "refused",
+    "cancelled",
+    "no_fault_found",
+    "merged",
+    "rehearsed",
+    "diagnosed",
 ]
 
 

@@ -39,7 +39,7 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
 
     api = build(operations, settings, opened=opened, ready=lambda: stopping[0] if stopping else None)
     with contextlib.closing(_listen(host, settings.port)) as listener:
-        async with operations.working() as workflows:
+        async with operations.crew.working() as workflows:
             starter = asyncio.create_task(_start(queue, workflows, say))
             config = uvicorn.Config(
                 api,

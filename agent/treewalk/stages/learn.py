@@ -31,6 +31,7 @@ _COMPOUND = re.compile(r"\s(?:and|or|unless|[-+*/%^]|[<>=!]=?)\s")
 _OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 _PLAIN = re.compile(r"[A-Za-z_:][\w:]*")
 _CLEAR = 4.0  # how far from its past, in robust z, a series has to be for a condition to be made of it
+_ALONE, _SURE = 0.25, 0.1  # how far from its past towards what was seen: by itself, and beside a log pattern
 _LONGEST = 300  # characters of a pattern
 
 
@@ -52,7 +53,7 @@ def candidate(diagnosis: Diagnosis, tree: Tree, plan: Plan, window: float) -> di
     if group is not None:
         signature["log_pattern"] = pattern_of(group.template)
     if found is not None:
-        signature["metric_condition"] = condition_of(found, window)
+        signature["metric_condition"] = condition_of(found, window, _SURE if group else _ALONE)
     elif group is None:
         broken = _broken(tree.sla)
         if broken is None:
@@ -116,13 +117,13 @@ def _literal(text: str) -> str:
     return re.sub(r"\s+", r"\\s+", escaped)
 
 
-def condition_of(found: Anomaly, window: float) -> str:
-    """A condition that holds at the level that was seen, and not at that of the past: a quarter of the way between,
+def condition_of(found: Anomaly, window: float, share: float = _ALONE) -> str:
+    """A condition that holds at the level that was seen, and not at that of the past: a share of the way between,
     because the next time somebody may look earlier, and three spreads of the past where that is more."""
     up = found.level > found.baseline
-    quarter = found.baseline + (found.level - found.baseline) / 4
+    part = found.baseline + (found.level - found.baseline) * share
     beyond = found.baseline + (3 * found.spread if up else -3 * found.spread)
-    limit = max(quarter, min(beyond, found.level)) if up else min(quarter, max(beyond, found.level))
+    limit = max(part, min(beyond, found.level)) if up else min(part, max(beyond, found.level))
     plain = _PLAIN.fullmatch(found.query.split("{")[0].strip())
     counter = plain is not None and plain[0].endswith(_COUNTERS)
     query = f"rate({found.query}[{max(1, math.ceil(window))}s])" if counter else found.query

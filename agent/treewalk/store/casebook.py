@@ -39,8 +39,9 @@ class Casebook:
         """The living incident of an SLA, seen from within a transaction that others have begun."""
         marks = ", ".join("?" for _ in LIVE)
         living = db.query(
-            f"SELECT number FROM incidents WHERE sla = ? AND state IN ({marks}) ORDER BY number LIMIT 1",  # noqa: S608
-            [sla, *LIVE],
+            f"SELECT number FROM incidents WHERE state IN ({marks}) AND (sla = ?"  # noqa: S608
+            " OR number IN (SELECT incident FROM incident_slas WHERE sla = ?)) ORDER BY number LIMIT 1",
+            [*LIVE, sla, sla],
         )
         return int(living[0]["number"]) if living else None
 
@@ -156,6 +157,77 @@ class Casebook:
                     [node, number, at],
                 )
         return None
+
+    def same_cause(self, number: int, node: str) -> int | None:
+        """Another incident whose root cause is this node too: one that got there first and has not begun its proof, or
+        one that was escalated while this one was open already. Never one of the same SLA."""
+        rows = self.database.query(
+            "SELECT other.number AS number FROM incidents AS other JOIN incidents AS this ON this.number = ?"
+            " WHERE other.number != this.number AND other.root_node = ? AND other.sla != this.sla"
+            " AND (other.state IN ('planned', 'waiting', 'asking', 'acting')"
+            " OR (other.ending = 'escalated' AND other.closed >= this.opened))"
+            " ORDER BY other.number LIMIT 1",
+            [number, node],
+        )
+        return int(rows[0]["number"]) if rows else None
+
+    def merge(self, number: int, into: int, why: str, at: float) -> bool:
+        """Make an incident a part of another: its SLAs and alerts go there, and it is closed as `merged`. False when
+        it was closed before, or the other one is past taking it in."""
+        with self.database.writing() as db:
+            rows = db.query("SELECT sla FROM incidents WHERE number = ? AND state != 'closed'", [number])
+            if not rows or not db.query(
+                "SELECT 1 AS one FROM incidents WHERE number = ? AND (state IN ('planned', 'waiting', 'asking',"
+                " 'acting') OR ending = 'escalated')",
+                [into],
+            ):
+                return False
+            more = db.query("SELECT sla FROM incident_slas WHERE incident = ? ORDER BY since, sla", [number])
+            slas = [rows[0]["sla"], *(row["sla"] for row in more)]
+            for sla in slas:
+                db.execute(
+                    "INSERT INTO incident_slas (incident, sla, since) VALUES (?, ?, ?)"
+                    " ON CONFLICT (incident, sla) DO NOTHING",
+                    [into, sla, at],
+                )
+            db.execute(
+                "INSERT INTO alert_incidents (alert, incident) SELECT alert, ? FROM alert_incidents WHERE incident = ?"
+                " ON CONFLICT (alert, incident) DO NOTHING",
+                [into, number],
+            )
+            db.execute("DELETE FROM alert_incidents WHERE incident = ?", [number])
+            db.execute("DELETE FROM incident_slas WHERE incident = ?", [number])
+            db.execute("DELETE FROM claims WHERE incident = ?", [number])
+            db.execute("UPDATE incidents SET updated = ? WHERE number = ?", [at, into])
+            db.execute(
+                "UPDATE incidents SET state = 'closed', ending = 'merged', why = ?, closed = ?, updated = ?,"
+                " outcome = ? WHERE number = ?",
+                [redact(why)[:4000], at, at, canonical({"merged_into": into}), number],
+            )
+            _note(db, into, at, "joined", f"{', '.join(slas)} is violated by the same node (incident {number})", {})
+            _note(db, number, at, "closed", f"merged: {why}", {"into": into})
+            append(db, at, "close", "treewalk", {"ending": "merged", "into": into, "why": why}, number)
+        return True
+
+    def merged_into(self, number: int) -> int | None:
+        """The incident that this one became a part of, if any."""
+        rows = self.database.query("SELECT ending, outcome FROM incidents WHERE number = ?", [number])
+        if not rows or rows[0]["ending"] != "merged":
+            return None
+        return int(json.loads(rows[0]["outcome"])["merged_into"])
+
+    def slas(self, number: int) -> Sequence[str]:
+        """The SLAs of an incident, its own first, then those whose incidents were merged into it."""
+        more = self.database.query("SELECT sla FROM incident_slas WHERE incident = ? ORDER BY since, sla", [number])
+        return tuple(dict.fromkeys([self.life(number)["sla"], *(row["sla"] for row in more)]))
+
+    def give_back(self, number: int, sla: str, why: str, at: float) -> int:
+        """Take an SLA out of an incident, and see to it that it has a living one of its own; its number."""
+        with self.database.writing() as db:
+            db.execute("DELETE FROM incident_slas WHERE incident = ? AND sla = ?", [number, sla])
+            _note(db, number, at, "left", f"{sla}: {why}", {})
+            own = self.living_within(db, sla)
+            return own if own is not None else _open(db, sla, why, at)
 
     def ask(self, number: int, digest: str, question: str, at: float, expires: float) -> float:
         """Put a plan to a human; when the question expires (the first asking counts)."""

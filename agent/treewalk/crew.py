@@ -1,0 +1,128 @@
+"""The processes that share the work: signs of life, and who goes on with what a dead one left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from treewalk.errors import StoreError
+from treewalk.ports import Durable
+
+if TYPE_CHECKING:
+    from treewalk.app import App
+    from treewalk.store.casebook import Casebook
+    from treewalk.store.workers import Workers
+
+_HEARTBEAT = 5.0  # seconds
+_ORPHAN = 10.0  # seconds after which an incident that nobody works on is taken up
+_ATTEMPTS = 5  # how often an incident's work is begun again before a human is asked
+
+
+class Crew:
+    """One process among those that work on a workspace's incidents. `live` works on one until it is closed."""
+
+    def __init__(
+        self,
+        app: App,
+        worker: str,
+        cases: Casebook,
+        workers: Workers,
+        live: Callable[[int, Durable], Awaitable[str]],
+        poll: float,
+    ) -> None:
+        self.app, self.worker, self.cases, self.workers = app, worker, cases, workers
+        self.live, self.poll = live, poll
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[Any]:
+        """This process as one of those that work on incidents, for as long as the context lasts."""
+        from treewalk.integrations.durable import Workflows
+
+        now = self.app.clock.now
+        workflows = Workflows(self.app.workflow_url, self.worker, self.live)
+        self.workers.register(self.worker, now())
+        await workflows.launch()
+        keeper = asyncio.create_task(self._keep_working(workflows))
+        try:
+            yield workflows
+        finally:
+            keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+            await workflows.close()
+            if not self.cases.living():  # else the row stays: it is how others see whose work is left
+                self.workers.leave(self.worker)
+
+    async def _keep_working(self, workflows: Any) -> None:
+        """Signs of life, and the work of those that died."""
+        since = -_HEARTBEAT
+        while True:
+            if self.app.clock.monotonic() - since >= _HEARTBEAT or since < 0:
+                since = self.app.clock.monotonic()
+                with contextlib.suppress(StoreError):  # a database that is away comes back, or the work itself tells
+                    self.workers.beat(self.worker, self.app.clock.now())
+                    await self.take_over(workflows)
+            await asyncio.sleep(0.5)
+
+    async def take_over(self, workflows: Any) -> None:
+        """Go on with the incidents of dead processes, and with those that nobody ever began."""
+        for id in self.workers.dead(self.app.clock.now()):
+            if id != self.worker:
+                await self._inherit(id, workflows)
+        for life in self.cases.living():
+            if self.app.clock.now() - life["updated"] >= _ORPHAN:
+                await self._revive(life["number"], workflows)
+
+    async def _inherit(self, id: str, workflows: Any) -> int | None:
+        """Take over what a dead process left; how many workflows, None when somebody else is its heir. Its row goes
+        last: who dies here leaves it to the next."""
+        if not self.workers.adopt(id, self.app.clock.now()):
+            return None
+        taken: int = await workflows.take_over([id])
+        self.workers.bury(id)
+        return taken
+
+    async def _revive(self, number: int, workflows: Any) -> None:
+        """See to it that somebody who lives works on an incident."""
+        state = await workflows.state(number)
+        if state.status is None:
+            await workflows.start(number)
+        elif state.ended:
+            await self._again(number, state.attempt, workflows)
+        elif state.executor != self.worker and state.executor not in self.workers.known():
+            taken = await self._inherit(state.executor, workflows)
+            if taken == 0:  # left by a treewalk of another version
+                await self._again(number, state.attempt, workflows)
+
+    async def _again(self, number: int, attempt: int, workflows: Any) -> None:
+        """Begin from the front; what was done stands in the ledger and is not done twice."""
+        if attempt + 1 < _ATTEMPTS:
+            await workflows.start(number, attempt + 1)
+            return
+        why = f"working on it broke off {attempt + 1} times; `treewalk incidents show {number}` tells what was done"
+        self.cases.close(number, "escalated", why, self.app.clock.now(), {})
+
+    async def stay(self) -> None:
+        """Work on whatever processes leave behind, until this one is told to end."""
+        async with self.working():
+            while True:
+                await self.app.clock.sleep(3600.0)
+
+    async def resume(self) -> Sequence[int]:
+        """Finish every living incident that no living process works on; their numbers."""
+        async with self.working() as workflows:
+            numbers = [life["number"] for life in self.cases.living()]
+            await self.take_over(workflows)
+            for number in numbers:
+                await self._revive(number, workflows)
+            for number in numbers:
+                await self.until_closed(number)
+        return numbers
+
+    async def until_closed(self, number: int) -> None:
+        """Wait for an incident's end, whoever works on it."""
+        while self.cases.life(number)["state"] != "closed":
+            await self.app.clock.sleep(min(self.poll, 0.2))

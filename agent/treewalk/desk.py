@@ -1,0 +1,164 @@
+"""What an incident is worked on with, and what a life and a rehearsal both do at it: plan, ask policy, look."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from treewalk.errors import SourceError
+from treewalk.model.acting import LOST, Context, Plan, PlannedStep, TriedFix, VerifySpec, plan_to_json
+from treewalk.model.condition import Answer, parse_condition
+from treewalk.model.diagnosis import Diagnosis, Measurement
+from treewalk.model.known import KnownError
+from treewalk.model.policy import Policy
+from treewalk.model.quantity import format_duration
+from treewalk.model.tree import Tree
+from treewalk.model.verdict import Status
+from treewalk.ports import Books, Cases, Clock, Hands, Journal, MetricSource, Records
+from treewalk.stages.learn import candidate
+from treewalk.stages.plan import NoPlan, Shelf, plan
+from treewalk.stages.verify import sla_answer
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What an incident is worked on with: the wired parts of a workspace. `poll` is in seconds.
+
+    `look` diagnoses an SLA, `measure` only measures it, `blast` counts the SLAs above a node, `killed` says why
+    nothing may run, `learn` keeps a candidate that its own past does not refute.
+    """
+
+    cases: Cases
+    books: Books
+    records: Records
+    journal: Journal
+    clock: Clock
+    policy: Policy
+    shelf: Shelf
+    tree: Callable[[str], Tree]
+    known: Callable[[], Mapping[str, KnownError]]
+    look: Callable[[str, int], Awaitable[Diagnosis]]
+    measure: Callable[[str], Awaitable[Measurement]]
+    metrics: Callable[[str | None], MetricSource]
+    ask: Callable[[MetricSource, Any, float], Awaitable[Answer]]
+    blast: Callable[[str], int]
+    killed: Callable[[], str | None]
+    read_only: Callable[[], bool]
+    hands: Callable[[str], Hands]
+    learn: Callable[[Mapping[str, Any], int, float], Awaitable[Mapping[str, Any]]]
+    worker: str
+    window: float = 900.0
+    poll: float = 1.0
+
+
+def found_by(diagnosis: Diagnosis, desk: Desk, said: str, opened: float) -> dict[str, Any]:
+    """What a diagnosis means for acting, as plain data: `ending` and `why` where there is nothing to act on, `no_plan`
+    where nothing can be planned, else the plan. `said` is its headline, `opened` when the incident began."""
+    cause, sla = diagnosis.root_cause, diagnosis.sla
+    found: dict[str, Any] = {"sla": sla, "ending": None, "why": "", "said": said, "at": diagnosis.timing.at}
+    if diagnosis.measurement.status == "met":
+        return {**found, "ending": "no_fault_found", "why": f"the SLA is met: {diagnosis.measurement.reason}"}
+    if cause is None:
+        why = "; ".join(diagnosis.help) or "no node explains it"
+        return {**found, "ending": "escalated", "why": f"no root cause: {why}"}
+    verdict = diagnosis.verdicts[cause.node]
+    blind = diagnosis.measurement.status == "unknown" or verdict.status is Status.UNKNOWN
+    onsets = [t for t in (verdict.onset, diagnosis.measurement.onset) if t is not None]
+    known = diagnosis.known_error.error.id if diagnosis.known_error and cause.basis == "known" else None
+    found |= {
+        "node": cause.node,
+        "known_error": known,
+        "evidence": "unknown" if blind else "complete",
+        "since": min([*onsets, opened]),
+    }
+    tree, error = desk.tree(sla), desk.known().get(known or "")
+    try:
+        made = plan_for(desk, tree, cause.node, error)
+    except NoPlan as none:
+        return {**found, "no_plan": str(none)}
+    found |= {"plan": plan_to_json(made), "basis": made.basis}
+    if error is None:
+        found["candidate"] = candidate(diagnosis, tree, made, desk.window)
+    return found
+
+
+def plan_for(desk: Desk, tree: Tree, node: str, error: KnownError | None) -> Plan:
+    """The known error's fix. One that is only a candidate does not act: where the node has a remedy, that does.
+    Raises NoPlan."""
+    if error is not None and error.trust == "candidate" and tree.nodes[node].fields.get("remedy"):
+        return plan(tree, node, None, desk.shelf)
+    return plan(tree, node, error, desk.shelf)
+
+
+def context_of(
+    desk: Desk, made: Plan, step: PlannedStep, found: Mapping[str, Any], key: str = "", number: int | None = None
+) -> Context:
+    """What a decision about a step looks at, now."""
+    now, policy = desk.clock.now(), desk.policy
+    tree = desk.tree(made.sla)
+    error = desk.known().get(made.known_error or "")
+    reach = max(policy.limits.period, policy.repeats.within)
+    return Context(
+        now=now,
+        node=step.node,
+        node_type=tree.nodes[step.node].type,
+        basis=made.basis,
+        record=desk.records.record(error.id, error.trust) if error else None,
+        evidence=found["evidence"],
+        unhealthy_for=max(0.0, now - found["since"]),
+        digest=made.digest,
+        past=tuple(desk.books.past(now - reach, key)),
+        spent=sum(row["cost"] for row in desk.books.of(number)) if number is not None else 0.0,
+        blast=desk.blast(step.node),
+        tags=tree.sla.tags,
+        killed=desk.killed(),
+        read_only=desk.read_only(),
+    )
+
+
+async def preview(desk: Desk, step: PlannedStep, key: str) -> str:
+    """What an action would do, told by itself without doing it. Raises SourceError."""
+    action = desk.shelf.action(step.kind)
+    return await action.preview(action.parameters.model_validate(dict(step.params)), desk.hands(key))
+
+
+async def look_for_proof(desk: Desk, spec: VerifySpec, sla: str, node: str) -> dict[str, Answer]:
+    """What a proof asks for, as it is now: the SLA's own measurement, and the condition at its node."""
+    found: dict[str, Answer] = {}
+    if spec.sla:
+        found[sla] = sla_answer(await desk.measure(sla))
+    if spec.check:
+        place = desk.tree(sla).nodes.get(spec.node or node)
+        try:
+            source = desk.metrics(place.source if place else None)
+            found[spec.check] = await desk.ask(source, parse_condition(spec.check), desk.clock.now())
+        except (SourceError, ValueError) as error:
+            found[spec.check] = Answer("unknown", str(error))
+    return found
+
+
+def fix_of(found: Mapping[str, Any]) -> TriedFix:
+    """Which fix it is that was planned."""
+    return TriedFix(found["sla"], found["node"], found["known_error"], found["plan"]["playbook"])
+
+
+def losses(desk: Desk, found: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+    """How often in a row this fix did not fix, and why no more is tried when that is too often."""
+    within = desk.policy.returns.within
+    lost = lost_at_the_end(desk.records.history(fix_of(found), desk.clock.now() - within))
+    if len(lost) < desk.policy.returns.tries:
+        return lost, None
+    told = ", ".join(f"incident {one['incident']} {one['result']}" for one in lost)
+    span = format_duration(within)
+    return lost, f"{len(lost)} fixes of {found['node']} within {span} did not last ({told}): a human is needed"
+
+
+def lost_at_the_end(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The fixes that did not fix, at the end of a history."""
+    lost: list[Mapping[str, Any]] = []
+    for one in reversed(history):
+        if one["result"] not in LOST:
+            break
+        lost.insert(0, one)
+    return lost

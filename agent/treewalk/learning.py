@@ -1,0 +1,91 @@
+"""Keeping what was learned, and trying a known error's signature on the past."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from treewalk.errors import SourceError
+from treewalk.model.known import KnownError
+from treewalk.stages.impact import impact
+
+if TYPE_CHECKING:
+    from treewalk.app import App
+    from treewalk.stages.backtest import Backtest
+    from treewalk.store.casebook import Casebook
+    from treewalk.store.lessons import Lessons
+
+
+class Learning:
+    """The road from a fix that held to a known error that may act."""
+
+    def __init__(self, app: App, cases: Casebook, lessons: Lessons) -> None:
+        self.app, self.cases, self.lessons = app, cases, lessons
+
+    async def learn(self, document: Mapping[str, Any], number: int, at: float) -> Mapping[str, Any]:
+        """Keep a candidate, unless it also fits the time before the incident, when all was well."""
+        from treewalk.content.known_errors import from_document
+
+        error = from_document(document)
+        if error is None:
+            return {"id": None, "said": "nothing was learned: the pattern cannot be read again"}
+        walk = self.app.workspace.settings.walk
+        spec = walk.baseline.spec()
+        end = at - walk.since
+        tested = await self.backtest(error, end - min(spec.baseline, 86400.0), end, walk.since)
+        if tested.false:
+            return {"id": None, "said": f"nothing was learned: {error.id} would also have fired when all was well"}
+        kept = self.lessons.keep(error.id, document, number, self.app.clock.now(), "treewalk")
+        said = f"learned {error.id}" if kept else f"{error.id} was learned before"
+        return {"id": error.id, "said": f"{said}; a candidate until it is promoted"}
+
+    async def backtest(self, error: KnownError, start: float, end: float, window: float | None = None) -> Backtest:
+        """When a known error's signature would have fired between two times (Unix seconds); `window` in seconds."""
+        from treewalk.stages.backtest import Backtest, backtest
+
+        forest, walk = self.app.workspace.forest, self.app.workspace.settings.walk
+        wanted = error.signature.node or error.root_node
+        if wanted is None or wanted not in forest.nodes:
+            return Backtest(start, end, gaps=(f"{error.id} names no single node of this workspace",))
+        node = forest.nodes[wanted]
+        step = max(1.0, (end - start) / 2000)
+        metrics = _or_none(lambda: self.app.sources.metric(node.source))
+        logs = _or_none(lambda: self.app.sources.log(node.logs.source if node.logs else None))
+        violated, gaps = await self._violations(node.name, start, end, step)
+        bad = sorted([*self.cases.trouble(start, end), *violated])
+        found = await backtest(error.signature, node, metrics, logs, start, end, step, window or walk.since, bad)
+        return replace(found, gaps=(*found.gaps, *gaps))
+
+    async def _violations(
+        self, node: str, start: float, end: float, step: float
+    ) -> tuple[list[tuple[float, float]], list[str]]:
+        """When the SLAs above a node were violated, as far as their series tell; and what could not be asked."""
+        from treewalk.stages.backtest import spans
+
+        found: list[tuple[float, float]] = []
+        gaps: list[str] = []
+        for affected in impact(self.app.workspace.forest, [node], end).slas:
+            sla = affected.sla
+            if sla.query is None or sla.threshold is None:
+                continue
+            try:
+                series = await self.app.sources.metric(sla.source).range(sla.query, start, end, step)
+            except SourceError as error:
+                gaps.append(f"when {sla.name} was violated is not known: {error}")
+                continue
+            broken = sorted(
+                t
+                for one in series
+                for t, v in zip(one.times, one.values, strict=True)
+                if v == v and not sla.threshold.holds(v)
+            )
+            found += spans(broken, step)
+        return found, gaps
+
+
+def _or_none(get: Callable[[], Any]) -> Any:
+    try:
+        return get()
+    except SourceError:
+        return None
