@@ -96,7 +96,8 @@ def test_a_learned_error_takes_no_command_and_no_path_from_it(text: str) -> None
     assert again is not None
     assert again.trust == "candidate"
     if "metric_condition" in document["signature"]:
-        assert parse_condition(document["signature"]["metric_condition"]).promql == "up > 1.4"
+        limit = "up > 1.4" if "log_pattern" in document["signature"] else "up > 2"
+        assert parse_condition(document["signature"]["metric_condition"]).promql == limit
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
