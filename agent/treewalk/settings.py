@@ -281,6 +281,30 @@ class ServerSettings(_Strict):
     grace: Duration = 10.0  # how long requests that are under way may take when it is told to stop
 
 
+def _lasting(value: Any) -> int | str:
+    """A number of measurements, or a duration such as 2m. Raises ValueError."""
+    if isinstance(value, str) and not value.strip().isdigit():
+        parse_duration(value)
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | str) or int(value) < 1:
+        raise ValueError("write how many measurements running, such as 2, or for how long, such as 2m")
+    return int(value)
+
+
+Lasting = Annotated[int | str, BeforeValidator(_lasting)]
+
+
+class WatchSettings(_Strict):
+    """treewalk measures the SLAs itself, within their windows. `for` is how many measurements running (2) or for how
+    long (2m) they have to say the same; `slas` are names and globs; after `silent` without a measurement it says so."""
+
+    interval: Duration = Field(default=30.0, gt=0)
+    lasting: Lasting = Field(default=2, alias="for")
+    slas: list[str] = Field(default_factory=lambda: ["*"])
+    silent: Duration = 600.0
+    concurrency: int = Field(default=8, ge=1, le=1024)  # measurements at a time, of one source
+
+
 class TelegramSettings(_Strict):
     """A bot. `users` are those who may approve and throw switches: a name for the audit, and their Telegram user id."""
 
@@ -312,3 +336,4 @@ class Settings(_Strict):
     llm: dict[str, Any] = Field(default_factory=dict)
     notify: NotifySettings = Field(default_factory=NotifySettings)
     server: ServerSettings = Field(default_factory=ServerSettings)
+    watch: WatchSettings | None = None

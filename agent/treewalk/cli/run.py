@@ -19,6 +19,7 @@ from treewalk.cli import (
     policy_commands,
     sandbox_commands,
     serve_command,
+    watch_command,
 )
 from treewalk.cli.common import State
 from treewalk.errors import TreewalkError
@@ -39,6 +40,7 @@ impact_command.register(app)
 memory_commands.register(app)
 policy_commands.register(app)
 serve_command.register(app)
+watch_command.register(app)
 app.add_typer(sandbox_commands.sandbox_app, name="sandbox")
 
 

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from treewalk.errors import SettingsError, TreewalkError
+from treewalk.model.quantity import format_duration
+from treewalk.model.redact import redact
 from treewalk.server.keys import is_loopback, keys_of
-from treewalk.server.web import build
+from treewalk.server.watching import SOURCE, Watcher, alert_of, measuring, remembered, watched
+from treewalk.server.web import Service, build
 from treewalk.settings import ServerSettings
+from treewalk.stages.watch import Change
 
 if TYPE_CHECKING:
     from treewalk.operations import Operations
@@ -38,9 +42,12 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
             queue.put_nowait(number)
 
     api = build(operations, settings, opened=opened, ready=lambda: stopping[0] if stopping else None)
+    watcher = _watcher(api.state.service, say)
     with contextlib.closing(_listen(host, settings.port)) as listener:
         async with operations.crew.working() as workflows:
-            starter = asyncio.create_task(_start(queue, workflows, say))
+            tasks = [asyncio.create_task(_start(queue, workflows, say))]
+            if watcher is not None:
+                tasks.append(asyncio.create_task(watcher.run()))
             config = uvicorn.Config(
                 api,
                 log_level="warning",
@@ -57,9 +64,9 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
             try:
                 await _Server(config, stopping, say).serve(sockets=[listener])
             finally:
-                starter.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await starter
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
     say("stopped; incidents under way are taken up again at the next start")
 
 
@@ -81,6 +88,28 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         raise SettingsError(f"{host}:{port} cannot be listened at: {why}; set server.host, server.port") from None
+
+
+def _watcher(service: Service, say: Callable[[str], None]) -> Watcher | None:
+    """What measures the SLAs by itself, where treewalk.yaml asks for it. Raises UsageError for an SLA that is not."""
+    app = service.operations.app
+    settings, slas = app.workspace.settings.watch, app.workspace.forest.slas
+    if settings is None:
+        return None
+    found, without = watched(slas, settings.slas)
+    say(f"watching {len(found)} SLAs every {format_duration(settings.interval)}")
+    if without:
+        say(f"not watched, because they have no sla.query: {', '.join(without)}")
+
+    async def tell(change: Change) -> None:
+        alert = alert_of(change)
+        if alert is not None:
+            await service.take(SOURCE, [alert])
+        say(f"watch: {change.sla} {change.kind}: {redact(change.reason)}")
+
+    watcher = Watcher(found, measuring(app), settings, app.clock, tell, say)
+    watcher.rows = remembered(found, service.inbox.firing(SOURCE), app.clock.now())
+    return watcher
 
 
 async def _start(queue: asyncio.Queue[int], workflows: Any, say: Callable[[str], None]) -> None:

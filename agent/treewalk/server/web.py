@@ -12,14 +12,14 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from treewalk import __version__
 from treewalk.errors import StoreError, TreewalkError, UsageError
 from treewalk.integrations import alertmanager, gatus, generic, grafana
-from treewalk.model.alert import Parsed
+from treewalk.model.alert import Alert, Parsed
 from treewalk.model.redact import redact
 from treewalk.server.collector import Collector
 from treewalk.server.keys import Key, Keys, host_of, is_loopback, keys_of
 from treewalk.server.measures import CONTENT_TYPE, Measures
 from treewalk.settings import ServerSettings
 from treewalk.stages.route import Router
-from treewalk.store.inbox import Inbox
+from treewalk.store.inbox import Accepted, Inbox
 
 if TYPE_CHECKING:
     from treewalk.operations import Operations
@@ -62,14 +62,7 @@ class Service:
         except UsageError as error:
             self.measures.refused(source, "not understood")
             raise HTTPException(400, str(error)) from None
-        try:
-            result = await self.collector.accept(found.alerts)
-        except StoreError:
-            self.measures.refused(source, "not written")
-            raise
-        self.measures.accepted(source, result)
-        if result.opened:
-            self.opened(result.opened)
+        result = await self.take(source, found.alerts)
         return {
             "new": result.new,
             "repeated": result.repeated,
@@ -79,6 +72,18 @@ class Service:
             "truncated": found.truncated,
             "problems": list(found.problems),
         }
+
+    async def take(self, source: str, alerts: Sequence[Alert]) -> Accepted:
+        """Take alerts in; what became of them, once they are committed. Raises StoreError."""
+        try:
+            result = await self.collector.accept(alerts)
+        except StoreError:
+            self.measures.refused(source, "not written")
+            raise
+        self.measures.accepted(source, result)
+        if result.opened:
+            self.opened(result.opened)
+        return result
 
     async def _body(self, source: str, request: Request) -> bytes:
         limit, parts, size = self.settings.max_body, [], 0

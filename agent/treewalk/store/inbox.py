@@ -113,6 +113,17 @@ class Inbox:
         rows = self.database.query("SELECT * FROM alerts WHERE mapped = 0 ORDER BY id DESC LIMIT ?", [limit])
         return [_shown(row) for row in rows]
 
+    def firing(self, source: str) -> Mapping[str, float]:
+        """The alerts of one source that fire still, by fingerprint, and since when (Unix seconds)."""
+        rows = self.database.query(
+            "SELECT fingerprint, starts, status FROM alerts WHERE source = ? AND starts ="
+            " (SELECT max(a.starts) FROM alerts a WHERE a.source = alerts.source"
+            " AND a.fingerprint = alerts.fingerprint)",
+            [source],
+        )
+        over = {row["fingerprint"] for row in rows if row["status"] == "resolved"}
+        return {row["fingerprint"]: float(row["starts"]) for row in rows if row["fingerprint"] not in over}
+
     def waiting(self) -> Sequence[int]:
         """Incidents that were opened and that nobody began to work on, oldest first."""
         return [

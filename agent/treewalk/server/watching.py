@@ -1,0 +1,180 @@
+"""The watch: SLAs measured on an interval within their windows, and what changes told to whoever listens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from treewalk.app import baseline_of
+from treewalk.errors import SourceError, TreewalkError, UsageError
+from treewalk.model.alert import Alert
+from treewalk.model.diagnosis import Measurement
+from treewalk.model.quantity import format_duration, parse_duration
+from treewalk.model.series import Sample, Series
+from treewalk.model.tree import Sla, nearest
+from treewalk.model.window import Window
+from treewalk.ports import Clock, MetricSource
+from treewalk.settings import WatchSettings
+from treewalk.stages.intake import measure
+from treewalk.stages.watch import Change, Row, Rule, advance, closed
+
+if TYPE_CHECKING:
+    from treewalk.app import App
+
+SOURCE = "watch"
+Measure = Callable[[Sla], Awaitable[Measurement]]
+Tell = Callable[[Change], Awaitable[None]]
+_MINUTE = 60.0
+
+
+class Watcher:
+    """Measures SLAs, each on its own, at most `concurrency` of one source at a time.
+
+    `tell` is given each change; where it raises a TreewalkError the change is told again with the next measurement.
+    `say` takes a line for the person, `measured` every measurement.
+    """
+
+    def __init__(
+        self,
+        slas: Sequence[Sla],
+        measure: Measure,
+        settings: WatchSettings,
+        clock: Clock,
+        tell: Tell,
+        say: Callable[[str], None] = lambda line: None,
+        measured: Callable[[str, Measurement], None] = lambda sla, found: None,
+    ) -> None:
+        self.slas, self.settings, self.rule = tuple(slas), settings, rule_of(settings)
+        self.rows: dict[str, Row] = {}
+        self._measure, self._clock, self._tell, self._say, self._measured = measure, clock, tell, say, measured
+        self._gates = {name: asyncio.Semaphore(settings.concurrency) for name in {sla.source for sla in self.slas}}
+
+    async def run(self) -> None:
+        """Watch until it is cancelled. One SLA that hangs keeps no other from being measured."""
+        async with asyncio.TaskGroup() as group:
+            for place, sla in enumerate(self.slas):
+                group.create_task(self._watch(sla, self.settings.interval * place / len(self.slas)))
+
+    async def once(self) -> Mapping[str, Measurement | None]:
+        """One measurement of each SLA; None where its window is closed."""
+        found = await asyncio.gather(*(self._look(sla) for sla in self.slas))
+        return {sla.name: one for sla, one in zip(self.slas, found, strict=True)}
+
+    async def _watch(self, sla: Sla, begin: float) -> None:
+        await self._clock.sleep(begin)  # spread over the interval, so that sources are not asked all at once
+        while True:
+            due = self._clock.monotonic() + self.settings.interval
+            await self._turn(sla)
+            await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
+
+    async def _turn(self, sla: Sla) -> None:
+        found, at, row = await self._look(sla), self._clock.now(), self.rows.get(sla.name, Row())
+        if found is None:
+            row, changes = closed(row, sla.name, at)
+        else:
+            self._measured(sla.name, found)
+            row, changes = advance(row, sla.name, found, at, self.rule)
+        try:
+            for change in changes:
+                await self._tell(change)
+        except TreewalkError as error:
+            self._say(f"watch: {sla.name} could not be told: {error}")
+            return
+        self.rows[sla.name] = row
+
+    async def _look(self, sla: Sla) -> Measurement | None:
+        """The SLA's measurement now, or None while its window is closed."""
+        if sla.window is not None and not sla.window.contains(self._clock.now()):
+            return None
+        async with self._gates[sla.source]:
+            try:
+                return await self._measure(sla)
+            except TreewalkError as error:
+                return Measurement("unknown", str(error))
+            except Exception as error:  # noqa: BLE001  one SLA that cannot be looked at must not end the watch
+                return Measurement("unknown", f"it could not be measured: {type(error).__name__}")
+
+
+class _NowOnly:
+    """A source without its past: for a limit, the value of now is all that a watch needs."""
+
+    def __init__(self, source: MetricSource) -> None:
+        self._source, self.name = source, source.name
+
+    async def instant(self, query: str, at: float) -> Sequence[Sample]:
+        return await self._source.instant(query, at)
+
+    async def range(self, query: str, start: float, end: float, step: float) -> Sequence[Series]:
+        return ()
+
+
+def measuring(app: App) -> Measure:
+    """How the SLAs of a workspace are measured."""
+    walk = app.workspace.settings.walk
+
+    async def one(sla: Sla) -> Measurement:
+        try:
+            source: MetricSource | None = app.sources.metric(sla.source) if sla.query else None
+            if source is not None and sla.threshold is not None:
+                source = _NowOnly(source)
+            async with asyncio.timeout(walk.check_timeout):
+                return (await measure(sla, source, app.clock.now(), baseline_of(sla, walk, None))).measurement
+        except SourceError as error:
+            return Measurement("unknown", str(error))
+        except TimeoutError:
+            return Measurement("unknown", f"no answer within {format_duration(walk.check_timeout)}")
+
+    return one
+
+
+def rule_of(settings: WatchSettings) -> Rule:
+    """When a row of measurements counts."""
+    if isinstance(settings.lasting, int):
+        return Rule(settings.lasting, 0.0, settings.silent)
+    return Rule(1, parse_duration(settings.lasting), settings.silent)
+
+
+def watched(slas: Mapping[str, Sla], wanted: Sequence[str]) -> tuple[list[Sla], list[str]]:
+    """The SLAs that names and globs mean and that can be measured, and the names of those that have no query.
+
+    Raises UsageError for one that means none.
+    """
+    for one in wanted:
+        if not any(fnmatchcase(name, one) for name in slas) and (one != "*" or slas):
+            raise UsageError(f"watch: no SLA is called {one!r}", nearest(one, slas))
+    meant = [sla for name, sla in slas.items() if any(fnmatchcase(name, one) for one in wanted)]
+    return [sla for sla in meant if sla.query], [sla.name for sla in meant if not sla.query]
+
+
+def alert_of(change: Change) -> Alert | None:
+    """A change as an alert, for the road that all alerts take; None for what is only said."""
+    if change.kind not in ("violated", "met"):
+        return None
+    return Alert(
+        source=SOURCE,
+        fingerprint=change.sla,
+        status="firing" if change.kind == "violated" else "resolved",
+        name=change.sla,
+        labels={"treewalk_sla": change.sla},
+        starts_at=change.since,
+        ends_at=change.at if change.kind == "met" else None,
+        summary=change.reason,
+    )
+
+
+def remembered(slas: Sequence[Sla], firing: Mapping[str, float], at: float) -> dict[str, Row]:
+    """The rows to begin with: what was told before the last stop, for SLAs whose window stayed open since."""
+    return {
+        sla.name: Row(since=firing[sla.name])
+        for sla in slas
+        if sla.name in firing and _open_since(sla.window, firing[sla.name], at)
+    }
+
+
+def _open_since(window: Window | None, since: float, at: float) -> bool:
+    if window is None:
+        return True
+    steps = int(min(at - since, 8 * 86400.0) // _MINUTE) + 1
+    return all(window.contains(at - _MINUTE * k) for k in range(steps)) and window.contains(since)
