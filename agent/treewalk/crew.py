@@ -35,6 +35,7 @@ class Crew:
     ) -> None:
         self.app, self.worker, self.cases, self.workers = app, worker, cases, workers
         self.live, self.poll = live, poll
+        self.queued = False  # whether somebody begins open incidents in turn, so that nothing else has to
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[Any]:
@@ -73,7 +74,7 @@ class Crew:
             if id != self.worker:
                 await self._inherit(id, workflows)
         for life in self.cases.living():
-            if self.app.clock.now() - life["updated"] >= _ORPHAN:
+            if self.app.clock.now() - life["updated"] >= _ORPHAN and not (self.queued and life["state"] == "open"):
                 await self._revive(life["number"], workflows)
 
     async def _inherit(self, id: str, workflows: Any) -> int | None:

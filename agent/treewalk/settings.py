@@ -270,6 +270,13 @@ class WebhooksSettings(_Strict):
     generic: WebhookSettings = Field(default_factory=WebhookSettings)
 
 
+class RateSettings(_Strict):
+    """How many messages one sender may send: so many a second, and so many at once after a silence."""
+
+    per_second: float = Field(default=500.0, gt=0)
+    burst: int = Field(default=20_000, ge=1)
+
+
 class ServerSettings(_Strict):
     """`treewalk serve`. `token` opens everything; without any secret only this machine itself is listened to."""
 
@@ -278,6 +285,8 @@ class ServerSettings(_Strict):
     token: SecretText | None = None
     webhooks: WebhooksSettings = Field(default_factory=WebhooksSettings)
     max_body: Size = Field(default=1_000_000, ge=1024, le=4_000_000)
+    rate: RateSettings = Field(default_factory=RateSettings)
+    concurrency: int = Field(default=32, ge=1, le=10_000)  # incidents that are worked on at a time
     grace: Duration = 10.0  # how long requests that are under way may take when it is told to stop
 
 

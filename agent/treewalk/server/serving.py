@@ -7,15 +7,16 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import uvicorn
 
-from treewalk.errors import SettingsError, TreewalkError
+from treewalk.errors import SettingsError
 from treewalk.model.quantity import format_duration
 from treewalk.model.redact import redact
 from treewalk.server.keys import is_loopback, keys_of
+from treewalk.server.starting import Starter
 from treewalk.server.watching import SOURCE, Watcher, alert_of, measuring, remembered, watched
 from treewalk.server.web import Service, build
 from treewalk.settings import ServerSettings
@@ -35,17 +36,13 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
     """
     host = address(settings, operations, say)
     stopping: list[str] = []
-    queue: asyncio.Queue[int] = asyncio.Queue()
-
-    def opened(numbers: Sequence[int]) -> None:
-        for number in numbers:
-            queue.put_nowait(number)
-
-    api = build(operations, settings, opened=opened, ready=lambda: stopping[0] if stopping else None)
+    starter = Starter(operations, settings.concurrency, say)
+    operations.crew.queued = True
+    api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None)
     watcher = _watcher(api.state.service, say)
     with contextlib.closing(_listen(host, settings.port)) as listener:
         async with operations.crew.working() as workflows:
-            tasks = [asyncio.create_task(_start(queue, workflows, say))]
+            tasks = [asyncio.create_task(starter.run(workflows))]
             if watcher is not None:
                 tasks.append(asyncio.create_task(watcher.run()))
             config = uvicorn.Config(
@@ -110,17 +107,6 @@ def _watcher(service: Service, say: Callable[[str], None]) -> Watcher | None:
     watcher = Watcher(found, measuring(app), settings, app.clock, tell, say)
     watcher.rows = remembered(found, service.inbox.firing(SOURCE), app.clock.now())
     return watcher
-
-
-async def _start(queue: asyncio.Queue[int], workflows: Any, say: Callable[[str], None]) -> None:
-    """Begin to work on what alerts have opened. What cannot be begun now is taken up a little later anyway."""
-    while True:
-        number = await queue.get()
-        try:
-            await workflows.start(number)
-            say(f"incident {number} opened by an alert")
-        except TreewalkError as error:
-            say(f"incident {number} waits: {error}")
 
 
 class _Server(uvicorn.Server):

@@ -17,6 +17,7 @@ from treewalk.model.redact import redact
 from treewalk.server.collector import Collector
 from treewalk.server.keys import Key, Keys, host_of, is_loopback, keys_of
 from treewalk.server.measures import CONTENT_TYPE, Measures
+from treewalk.server.rate import Rate
 from treewalk.settings import ServerSettings
 from treewalk.stages.route import Router
 from treewalk.store.inbox import Accepted, Inbox
@@ -45,6 +46,7 @@ class Service:
         router = Router(operations.app.workspace.forest.slas.values())
         self.collector = Collector(self.inbox, router.route, operations.app.clock.now)
         self.measures = Measures(operations, self.inbox)
+        self.rate = Rate(settings.rate.per_second, settings.rate.burst, operations.app.clock.monotonic)
 
     async def webhook(self, source: str, request: Request) -> dict[str, Any]:
         """Take in one message; what became of it, once it is committed."""
@@ -52,6 +54,7 @@ class Service:
         signature = request.headers.get(key.signature_header, "") if key.secret else ""
         if not signature:  # else only the body can tell
             self._check(request, source, (self.keys.server, key))
+        self._slow_down(source, request)
         body = await self._body(source, request)
         if signature and not key.signed(signature, body):
             self.measures.refused(source, "not allowed")
@@ -72,6 +75,15 @@ class Service:
             "truncated": found.truncated,
             "problems": list(found.problems),
         }
+
+    def _slow_down(self, source: str, request: Request) -> None:
+        """Whether this sender sends too much. Raises HTTPException that says when to come again."""
+        seconds = self.rate.wait(source, request.client.host if request.client else "")
+        if seconds:
+            self.measures.refused(source, "too many")
+            # Alertmanager sends again at once after a 503 only; after a 429, when its group is due (decision 105).
+            code = 503 if source == "alertmanager" else 429
+            raise HTTPException(code, "too many messages (server.rate)", {"Retry-After": str(seconds)})
 
     async def take(self, source: str, alerts: Sequence[Alert]) -> Accepted:
         """Take alerts in; what became of them, once they are committed. Raises StoreError."""
