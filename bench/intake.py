@@ -47,9 +47,10 @@ def main() -> None:
 
 
 def ratio(rows: Sequence[Mapping[str, Any]], what: str) -> float:
-    """The throughput of treewalk against that of the bare handler."""
-    rate = {row["server"]: float(row["rate"]) for row in rows if row["what"] == what}
-    return rate["treewalk serve"] / rate["bare handler"]
+    """The throughput of treewalk against that of the bare handler, round by round; the middle one of the rounds."""
+    rates = {row["server"]: row["rates"] for row in rows if row["what"] == what}
+    pairs = zip(rates["treewalk serve"], rates["bare handler"], strict=True)
+    return float(np.median([ours / bare for ours, bare in pairs]))
 
 
 def measure() -> list[dict[str, Any]]:

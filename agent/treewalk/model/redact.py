@@ -23,9 +23,9 @@ _NAMES = (
 _WORD = r"(?:(?<![A-Za-z])|(?<=(?-i:[a-z]))(?=(?-i:[A-Z])))"
 # What follows a telling name and tells that it is about the secret: password_file, token_type.
 _ABOUT = r"(?![_-]?(?:file|path|dir|length|count|rate|total|seconds|ttl|type|name|version|policy)\b)"
-_HINTS = (
+_HINTS = frozenset((
     "pass", "pw", "secret", "token", "key", "credential", "bearer", "sess", "signature", "conn", "masterauth", "dockerconfig"
-)  # fmt: skip
+))  # fmt: skip
 _HARMLESS = re.compile(
     r"(?i)(?:true|false|null|none|nil|yes|no|on|off|empty|missing|required|expired|invalid|incorrect|wrong|unset"
     r"|not|is|was|has|set|changed|ok|valid|rotated|refreshed|revoked|failed|denied|rejected|disabled|enabled|unknown"
@@ -50,13 +50,13 @@ def _unless_harmless(match: re.Match[str]) -> str:
 class _Rule:
     """A pattern, tried only where one of its hints (in small letters) is in the text at all."""
 
-    hints: tuple[str, ...]
+    hints: frozenset[str]
     pattern: re.Pattern[str]
     put: str | Callable[[re.Match[str]], str] = MARK
 
 
 def _rule(hint: str, pattern: str, put: str | Callable[[re.Match[str]], str] = MARK) -> _Rule:
-    return _Rule(tuple(hint.split("|")), re.compile(pattern), put)
+    return _Rule(frozenset(hint.split("|")), re.compile(pattern), put)
 
 
 _QUOTED = r"\\?\"(?:[^\"\\]|\\[^\"]){1,2000}+\\?\"|\\?'[^']{1,2000}+'"
@@ -119,9 +119,9 @@ _RULES: tuple[_Rule, ...] = (
     _Rule(_HINTS, re.compile(rf"(?i)(name=['\"](?:[\w.-]{{0,40}}[._-])?(?:{_NAMES})['\"]\s{{1,3}}value=)({_QUOTED})"), _unless_harmless),
     # {"name": "API_TOKEN", "value": "…"} and the same as YAML, "AUTH" "…", ('x-api-key', '…'), password "…", password is …
     _Rule(_HINTS, re.compile(rf"(?i)\b((?:name|key)\\?['\"]?\s{{0,3}}[:=]\s{{0,3}}\\?['\"]?(?:[\w.-]{{0,40}}[._-])?(?:{_NAMES})\\?['\"]?[,;]?\s{{1,20}}\\?['\"]?value\\?['\"]?\s{{0,3}}[:=]\s{{0,3}})({_QUOTED}|(?!\[redacted\])[^\s'\",;}}]{{1,500}}+)"), _unless_harmless),
-    _Rule((*_HINTS, "auth"), re.compile(rf"(?i)([\"'](?:[\w.-]{{0,40}}[._-])?(?:{_NAMES}|auth)[\"']\s{{1,3}}(?:\"default\"\s{{1,3}})?)(\"[^\"]{{1,500}}+\")"), _unless_harmless),
+    _Rule(_HINTS | {"auth"}, re.compile(rf"(?i)([\"'](?:[\w.-]{{0,40}}[._-])?(?:{_NAMES}|auth)[\"']\s{{1,3}}(?:\"default\"\s{{1,3}})?)(\"[^\"]{{1,500}}+\")"), _unless_harmless),
     _Rule(_HINTS, re.compile(rf"(?i)([\"'](?:[\w.-]{{0,40}}[._-])?(?:{_NAMES})[\"']\s{{0,3}},\s{{0,3}})(?=.[^'\"]{{0,200}}\d)({_QUOTED})"), _unless_harmless),
-    _Rule(("pass",), re.compile(r"(?i)\b(pass(?:word|wd|phrase)\s{1,3})(\"[^\"]{1,500}+\")"), _unless_harmless),
+    _Rule(frozenset(("pass",)), re.compile(r"(?i)\b(pass(?:word|wd|phrase)\s{1,3})(\"[^\"]{1,500}+\")"), _unless_harmless),
     _rule("apikey|api_key|api-key|api key", r"(?i)\b(api[ _-]?key\s{1,3}\")(?=[^\"]{0,100}\d)[^\"\[]{8,500}+(?=\")", rf"\1{MARK}"),
     _rule("set password", r"(?i)\b(set\s{1,3}password\b[^=\r\n]{0,100}=\s{0,3})('[^']{1,500}+')", _unless_harmless),
     _rule("user.info", r"(?i)\b(user\.info\s{0,3}[:=]\s{0,3}['\"]?[^\s:'\"]{1,100}:)(?!\[redacted\])[^\s'\"]{1,300}+", rf"\1{MARK}"),
@@ -136,6 +136,7 @@ _RULES: tuple[_Rule, ...] = (
 )  # fmt: skip
 
 
+_ALL_HINTS = tuple(dict.fromkeys(hint for rule in _RULES for hint in rule.hints))
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}+@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
 
 
@@ -145,7 +146,9 @@ def redact(text: str, *, emails: bool = False) -> str:
     Linear in the text's length; applying it twice changes nothing.
     """
     low = text.lower()
-    for rule in _RULES:
-        if any(hint in low for hint in rule.hints):
-            text = rule.pattern.sub(rule.put, text)
+    there = [hint for hint in _ALL_HINTS if hint in low]  # each is looked for once; most texts hold none
+    if there:
+        for rule in _RULES:
+            if not rule.hints.isdisjoint(there):
+                text = rule.pattern.sub(rule.put, text)
     return _EMAIL.sub(MARK, text) if emails and "@" in text else text
