@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from treewalk.model.acting import Autonomy
+from treewalk.model.message import Severity
 from treewalk.model.policy import Scope
 from treewalk.model.quantity import parse_duration, parse_threshold
 from treewalk.model.tree import BaselineSpec, nearest
@@ -326,10 +327,91 @@ class TelegramSettings(_Strict):
     webhook_secret: SecretText | None = None
 
 
+class ChannelSettings(_Strict):
+    """A channel by its address, as apprise writes it (slack://…, mailtos://…, json://…); it is a secret as a whole."""
+
+    url: SecretText
+
+
+class GithubSettings(_Strict):
+    """Escalations as issues of a repository (`owner/name`), through the REST API."""
+
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    token: SecretText
+    url: str = "https://api.github.com"
+    labels: list[str] = Field(default_factory=lambda: ["treewalk"])
+
+
+class GitlabSettings(_Strict):
+    """Escalations as issues of a project (its path or its number), through the REST API."""
+
+    project: str
+    token: SecretText
+    url: str = "https://gitlab.com"
+    labels: list[str] = Field(default_factory=lambda: ["treewalk"])
+
+
+class RouteSettings(_Strict):
+    """Messages of which all that is given fits go to these channels."""
+
+    to: list[str] = Field(min_length=1)
+    severity: list[Severity] = Field(default_factory=list)
+    slas: list[str] = Field(default_factory=list)
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class QuietSettings(_Strict):
+    """While a named window is open, messages of these severities wait."""
+
+    window: str
+    severity: list[Severity] = Field(default=["P3", "P4"])
+
+
+class RespondSettings(_Strict):
+    """How long a human has to answer, by severity, before the next channel is told."""
+
+    P1: Duration = 300.0
+    P2: Duration = 900.0
+    P3: Duration = 3600.0
+    P4: Duration = 86400.0
+
+
+class EscalationSettings(_Strict):
+    """Who is told next when nobody answers. Nothing is ever approved by silence."""
+
+    respond: RespondSettings = Field(default_factory=RespondSettings)
+    chain: list[str] = Field(default_factory=list)
+
+
 class NotifySettings(_Strict):
-    """Whom treewalk tells what."""
+    """Whom treewalk tells what; see docs/notify.md."""
 
     telegram: TelegramSettings | None = None
+    channels: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")], ChannelSettings] = Field(default_factory=dict)
+    github: GithubSettings | None = None
+    gitlab: GitlabSettings | None = None
+    routes: list[RouteSettings] = Field(default_factory=list)
+    quiet: list[QuietSettings] = Field(default_factory=list)
+    escalation: EscalationSettings = Field(default_factory=EscalationSettings)
+    daily: str | None = None
+    weekly: str | None = None
+    timezone: TimeZone = "UTC"
+    timeout: Duration = Field(default=20.0, gt=0)  # for one delivery
+    tries: int = Field(default=12, ge=1, le=100)
+
+
+class TriageRuleSettings(_Strict):
+    """An incident of which `when` holds is so grave."""
+
+    when: str
+    severity: Severity
+
+
+class TriageSettings(_Strict):
+    """How grave incidents are: the first rule that holds, else the default."""
+
+    rules: list[TriageRuleSettings] = Field(default_factory=list)
+    default: Severity = "P3"
 
 
 class Settings(_Strict):
@@ -343,6 +425,7 @@ class Settings(_Strict):
     store: StoreSettings = Field(default_factory=StoreSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     llm: dict[str, Any] = Field(default_factory=dict)
+    triage: TriageSettings = Field(default_factory=TriageSettings)
     notify: NotifySettings = Field(default_factory=NotifySettings)
     server: ServerSettings = Field(default_factory=ServerSettings)
     watch: WatchSettings | None = None

@@ -16,7 +16,7 @@ from treewalk.settings import LokiSettings, PrometheusSettings, Settings
 
 _NAMED: dict[str, type[BaseModel]] = {"prometheus": PrometheusSettings, "loki": LokiSettings}
 
-_SECRETS = ("url", "bearer_token", "password", "token", "secret")
+_SECRETS = ("url", "bearer_token", "password", "token", "secret", "webhook_secret")
 
 
 def read_settings(item: Item, problems: list[Problem]) -> Settings:
@@ -31,7 +31,7 @@ def read_settings(item: Item, problems: list[Problem]) -> Settings:
     except ValueError as error:
         problems.append(Problem(item.place, str(error)))
         return Settings()
-    for block in ("sources", "walk", "store", "server"):
+    for block in ("sources", "walk", "store", "server", "notify"):
         if block in item.value:
             problems.extend(_misplaced_references(item.value[block], block))
     short = _expand(data)

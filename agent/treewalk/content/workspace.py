@@ -16,7 +16,10 @@ from treewalk.content.quiet import no_collection
 from treewalk.errors import ContentError, UsageError
 from treewalk.model.place import Problem
 from treewalk.model.policy import Policy
+from treewalk.model.routing import Notify
+from treewalk.model.schedule import Schedule
 from treewalk.model.tree import Forest
+from treewalk.model.triage import Triage
 
 if TYPE_CHECKING:
     from treewalk.content.yaml import Item
@@ -41,6 +44,9 @@ class Workspace:
     state: Path
     playbooks: Mapping[str, Playbook] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
+    triage: Triage = field(default_factory=Triage)
+    notify: Notify = field(default_factory=Notify)
+    digests: tuple[Schedule, ...] = ()
 
 
 def find_workspace(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
@@ -138,6 +144,9 @@ class _Reading:
             state=_state_folder(self.root, settings),
             playbooks=playbooks,
             policy=self.policy(root, settings, forest),
+            triage=self.triage(root, settings, forest),
+            notify=self.notify(root, settings, forest),
+            digests=self.digests(root, settings),
         )
 
     def settings_file(self) -> Item | None:
@@ -235,6 +244,24 @@ class _Reading:
         from treewalk.content.windows import BUILT_IN
 
         return read_policy(settings.policy, {**BUILT_IN, **forest.windows}, root, self.problems)
+
+    def triage(self, root: Item | None, settings: Settings, forest: Forest) -> Triage:
+        from treewalk.content.triage import read_triage
+        from treewalk.content.windows import BUILT_IN
+
+        source = (self.root / FILE).read_text("utf-8", "replace") if root is not None and self.root else ""
+        return read_triage(settings.triage, {**BUILT_IN, **forest.windows}, root, source, self.problems)
+
+    def notify(self, root: Item | None, settings: Settings, forest: Forest) -> Notify:
+        from treewalk.content.notify import read_notify
+        from treewalk.content.windows import BUILT_IN
+
+        return read_notify(settings.notify, {**BUILT_IN, **forest.windows}, root, self.problems)
+
+    def digests(self, root: Item | None, settings: Settings) -> tuple[Schedule, ...]:
+        from treewalk.content.notify import read_digests
+
+        return read_digests(settings.notify, root, self.problems)
 
 
 def _cached(bind: Any) -> Any:
