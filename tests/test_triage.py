@@ -104,7 +104,7 @@ def test_any_text_is_an_expression_or_an_error_with_a_place_in_it(text: str) -> 
     try:
         found = parse(text, NAMES)
     except ExpressionError as error:
-        assert 0 <= error.offset <= len(text)
+        assert 0 <= error.offset <= len(text)  # noqa: PT017
     else:
         assert found.holds(FACTS) in (True, False, None)
         assert found.holds({}) in (True, False, None)
