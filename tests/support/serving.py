@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-START = 30.0  # seconds
+START = 60.0
 
 
 class Served:
@@ -43,7 +43,7 @@ class Served:
             if found:
                 return found[1]
             time.sleep(0.02)
-        raise AssertionError("it does not listen:\n" + "\n".join(self.said))
+        raise AssertionError(f"it does not listen ({self.process.poll()}):\n" + "\n".join(self.said))
 
     def kill(self) -> None:
         self.process.kill()
