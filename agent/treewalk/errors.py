@@ -8,6 +8,7 @@
     │   ├── SourceUnreachable     nobody answered: refused, reset, no route, unknown host
     │   ├── SourceTimeout         no answer in time
     │   ├── SourceRejected        it answered and refused the question (bad query, not allowed)
+    │   ├── SourceBusy            it answered: not now; carries after how many seconds to come again
     │   ├── SourceBadAnswer       it answered something that is not an answer (HTML, half a JSON, too large)
     │   ├── CircuitOpen           not asked, because it failed repeatedly a moment ago
     │   └── QueryUnsupported      this source cannot answer this kind of query, by design
@@ -71,6 +72,14 @@ class SourceTimeout(SourceError):
 
 class SourceRejected(SourceError):
     """The source answered and refused the question: bad query, not allowed, not found."""
+
+
+class SourceBusy(SourceError):
+    """The source answered that it is asked too often. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class SourceBadAnswer(SourceError):

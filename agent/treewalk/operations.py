@@ -150,6 +150,13 @@ class Operations:
             raise UsageError(f"incident {number} asks nothing: it is {life['ending'] or life['state']}")
         return self.cases.answer(number, life["digest"], who, granted, via, self.app.clock.now())
 
+    def acknowledge(self, number: int, who: str, via: str = "cli") -> bool:
+        """Keep that a human has seen an incident, which stops it from going on to the next channel; False when it was
+        acknowledged already. It approves nothing. Raises UsageError."""
+        from treewalk.store.acknowledging import acknowledge
+
+        return acknowledge(self.app.database, self.cases, number, who, via, self.app.clock.now())
+
     def cancel(self, number: int, who: str) -> bool:
         """End an incident; what is being done at this moment is still recorded. False: it was closed before."""
         self.cases.life(number)

@@ -242,8 +242,8 @@ class Notifier(Protocol):
     async def send(self, message: Message) -> str:
         """Deliver a message; the name by which it can be edited, empty where it cannot."""
 
-    async def edit(self, id: str, message: Message) -> None:
-        """Replace a message that was delivered."""
+    async def edit(self, id: str, message: Message) -> str | None:
+        """Replace a message that was delivered; its new name, where it was gone and had to be sent anew."""
 
 
 class Journal(Protocol):

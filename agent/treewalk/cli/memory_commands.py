@@ -66,6 +66,22 @@ def cancel_incident(
     return 0 if done else 1
 
 
+@incidents.command("ack")
+def acknowledge_incident(
+    context: typer.Context,
+    number: Annotated[int, typer.Argument(help="The incident's number.")],
+    who: Annotated[str, typer.Option(help="Your name.")] = "",
+) -> int:
+    """Say that you have seen it: it goes to no further channel. It approves nothing."""
+    import getpass
+
+    from treewalk.operations import Operations
+
+    done = Operations(context.obj.app()).acknowledge(number, who or getpass.getuser())
+    put(f"incident {number} is acknowledged" if done else f"incident {number} was acknowledged before")
+    return 0
+
+
 def _put_timeline(life: Mapping[str, Any], lived: Sequence[Mapping[str, Any]]) -> None:
     from treewalk.stages.report import clock
 

@@ -16,6 +16,7 @@ from treewalk.cli import (
     fix_commands,
     impact_command,
     memory_commands,
+    notify_commands,
     policy_commands,
     sandbox_commands,
     serve_command,
@@ -38,6 +39,7 @@ diagnose_commands.register(app)
 fix_commands.register(app)
 impact_command.register(app)
 memory_commands.register(app)
+notify_commands.register(app)
 policy_commands.register(app)
 serve_command.register(app)
 watch_command.register(app)

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from treewalk.channels import courier_of
+from treewalk.courier import stop
 from treewalk.errors import SettingsError
 from treewalk.model.quantity import format_duration
 from treewalk.model.redact import redact
+from treewalk.server.deliveries import DeliveryMeasures
 from treewalk.server.keys import is_loopback, keys_of
 from treewalk.server.starting import Starter
 from treewalk.server.watching import SOURCE, Watcher, alert_of, measuring, remembered, watched
@@ -39,12 +42,15 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
     starter = Starter(operations, settings.concurrency, say)
     operations.crew.queued = True
     api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None)
+    courier = courier_of(operations, say)
+    api.state.service.measures.registry.register(DeliveryMeasures(courier))
     watcher = _watcher(api.state.service, say)
     with contextlib.closing(_listen(host, settings.port)) as listener:
         async with operations.crew.working() as workflows:
             tasks = [asyncio.create_task(starter.run(workflows))]
             if watcher is not None:
                 tasks.append(asyncio.create_task(watcher.run()))
+            carrying = asyncio.create_task(courier.run())
             config = uvicorn.Config(
                 api,
                 log_level="warning",
@@ -64,6 +70,7 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                await stop(carrying)
     say("stopped; incidents under way are taken up again at the next start")
 
 

@@ -1,0 +1,68 @@
+"""The channels of a workspace, and the courier that serves them, wired together from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from treewalk.courier import Channel, Courier
+from treewalk.ports import Notifier
+from treewalk.store.outbox import Outbox
+from treewalk.telling import Teller, digest_message
+
+if TYPE_CHECKING:
+    from treewalk.app import App
+    from treewalk.operations import Operations
+
+
+def channels_of(app: App) -> dict[str, Channel]:
+    """Every channel that is configured, by name; nothing is contacted yet. Raises SettingsError."""
+    settings, found = app.workspace.settings.notify, dict[str, Channel]()
+    if settings.telegram is not None:
+        found["telegram"] = Channel(_telegram(app))
+    if settings.github is not None:
+        from treewalk.integrations.github import Github
+        from treewalk.integrations.issues import IssueChannel
+
+        tracker = Github(settings.github, app.resolve, settings.timeout)
+        found["github"] = Channel(IssueChannel("github", tracker), frozenset({"escalation"}))
+    if settings.gitlab is not None:
+        from treewalk.integrations.gitlab import Gitlab
+        from treewalk.integrations.issues import IssueChannel
+
+        labs = Gitlab(settings.gitlab, app.resolve, settings.timeout)
+        found["gitlab"] = Channel(IssueChannel("gitlab", labs), frozenset({"escalation"}))
+    if settings.channels:
+        from treewalk.integrations.apprise_channel import AppriseChannel
+
+        for name, one in settings.channels.items():
+            found[name] = Channel(AppriseChannel(name, one.url, app.resolve))
+    return found
+
+
+def _telegram(app: App) -> Notifier:
+    telegram = import_module("treewalk.integrations.telegram")
+    channel: Notifier = telegram.TelegramChannel(app.workspace.settings.notify.telegram, app.resolve)
+    return channel
+
+
+def courier_of(operations: Operations, say: Callable[[str], None]) -> Courier:
+    """The courier of a workspace. Raises SettingsError, StoreError."""
+    app = operations.app
+    workspace, database = app.workspace, app.database
+    settings = workspace.settings.notify
+    teller = Teller(database, workspace.forest, workspace.triage, operations.blast, settings.timezone)
+    return Courier(
+        outbox=Outbox(database),
+        cases=operations.cases,
+        teller=teller,
+        notify=workspace.notify,
+        channels=channels_of(app),
+        clock=app.clock,
+        digests=workspace.digests,
+        digest=lambda due: digest_message(database, due),
+        timeout=settings.timeout,
+        tries=settings.tries,
+        say=say,
+    )

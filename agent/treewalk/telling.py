@@ -1,0 +1,181 @@
+"""An incident as a message: how grave it is by the rules, whom it concerns, what is asked, and its text.
+
+The text itself comes through a seam (`Render`), so that what is told and how it is worded are two things.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from treewalk.errors import TreewalkError
+from treewalk.model.expression import Value
+from treewalk.model.message import Message, MessageKind, Question, Rendered, Severity
+from treewalk.model.schedule import Due
+from treewalk.model.tree import Forest, Sla
+from treewalk.model.triage import REPEATS_WITHIN, Graded, Triage, remaining, severity
+from treewalk.model.window import DAYS
+from treewalk.stages.report import clock
+from treewalk.store.database import Database
+
+Render = Callable[[Mapping[str, Any]], Rendered]
+_COLUMNS = "number, opened, sla, status, root_node, known_error, state, ending, why, closed, severity, digest, document"
+_LINES = 12  # of a timeline, in a text
+
+
+@dataclass(frozen=True)
+class Teller:
+    """Looks up incidents and says what there is to tell. `blast` counts the SLAs above a node."""
+
+    database: Database
+    forest: Forest
+    triage: Triage
+    blast: Callable[[str], int]
+    timezone: str = "UTC"
+    render: Render | None = None
+
+    def incident(self, number: int, at: float) -> tuple[Graded, Message | None]:
+        """How grave an incident is now, and its message; None while there is nothing to tell. Raises StoreError."""
+        row = self._row(number)
+        graded = severity(self.triage, self.facts(row))
+        if row["state"] == "diagnosed" or (row["state"] != "closed" and not row["document"]):
+            return graded, None
+        row["severity"] = graded.severity
+        row["timeline"] = self._timeline(number)
+        row["slas"] = self._slas(row)
+        question = self._question(row, at)
+        return graded, Message(
+            key=f"incident:{number}",
+            kind="escalation" if row["ending"] == "escalated" else "incident",
+            rendered=(self.render or plain)(row),
+            severity=graded.severity,
+            incident=number,
+            slas=tuple(row["slas"]),
+            tags=_tags(self.forest, row["slas"]),
+            question=question,
+            over=row["state"] == "closed",
+        )
+
+    def facts(self, row: Mapping[str, Any]) -> dict[str, Value]:
+        """What rules of triage may ask about an incident, as far as it is known."""
+        found = json.loads(row["document"]) if row["document"] else {}
+        sla = self.forest.slas.get(row["sla"])
+        cause = found.get("root_cause") or {}
+        measured = found.get("measured")
+        local = datetime.fromtimestamp(row["opened"], ZoneInfo(self.timezone))
+        facts: dict[str, Value] = {
+            "sla": row["sla"],
+            "measured": _float(measured),
+            "threshold": sla.threshold.limit if sla and sla.threshold else None,
+            "remaining": remaining(_float(measured), sla.threshold if sla else None),
+            "status": found.get("status"),
+            "blast": self._blast(row["root_node"]),
+            "slas": float(len(self._slas(row))),
+            "repeats": float(self._repeats(row)),
+            "known": row["known_error"],
+            "category": cause.get("category"),
+            "node": row["root_node"],
+            "state": row["state"],
+            "ending": row["ending"],
+            "in_window": found.get("in_window"),
+            "hour": float(local.hour),
+            "day": DAYS[local.weekday()],
+        }
+        facts |= {f"tags.{key}": value for key, value in (sla.tags if sla else {}).items()}
+        return facts | {f"window.{name}": w.contains(row["opened"]) for name, w in self.forest.windows.items()}
+
+    def _row(self, number: int) -> dict[str, Any]:
+        return dict(
+            self.database.query(f"SELECT {_COLUMNS} FROM incidents WHERE number = ?", [number])[0]  # noqa: S608
+        )
+
+    def _timeline(self, number: int) -> Sequence[Mapping[str, Any]]:
+        return self.database.query("SELECT at, kind, text FROM timeline WHERE incident = ? ORDER BY id", [number])
+
+    def _slas(self, row: Mapping[str, Any]) -> list[str]:
+        rows = self.database.query(
+            "SELECT sla FROM incident_slas WHERE incident = ? ORDER BY since, sla", [row["number"]]
+        )
+        return list(dict.fromkeys([row["sla"], *(one["sla"] for one in rows)]))
+
+    def _repeats(self, row: Mapping[str, Any]) -> int:
+        rows = self.database.query(
+            "SELECT count(*) AS many FROM incidents WHERE sla = ? AND number < ? AND opened >= ?"
+            " AND state != 'diagnosed'",
+            [row["sla"], row["number"], row["opened"] - REPEATS_WITHIN],
+        )
+        return int(rows[0]["many"])
+
+    def _blast(self, node: str | None) -> float | None:
+        try:
+            return float(self.blast(node)) if node is not None else None
+        except TreewalkError:  # the tree is another one since
+            return None
+
+    def _question(self, row: Mapping[str, Any], at: float) -> Question | None:
+        if row["state"] != "asking" or row["digest"] is None:
+            return None
+        rows = self.database.query(
+            "SELECT digest, question, expires FROM approvals"
+            " WHERE incident = ? AND digest = ? AND granted IS NULL AND expires > ?",
+            [row["number"], row["digest"], at],
+        )
+        return Question(row["number"], rows[0]["digest"], rows[0]["question"], rows[0]["expires"]) if rows else None
+
+
+def _float(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _tags(forest: Forest, slas: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    found: list[Sla] = [forest.slas[name] for name in slas if name in forest.slas]
+    return tuple(sorted({(key, value) for sla in found for key, value in sla.tags.items()}))
+
+
+def plain(row: Mapping[str, Any]) -> Rendered:
+    """A short text of an incident, where nothing better is wired in."""
+    how = row["ending"] or row["state"]
+    cause = f"; root cause: {row['root_node']}" if row["root_node"] else ""
+    title = _line(f"{row['severity']} incident {row['number']}: {row['sla']} {how}{cause}")
+    lines = [_line(f"{clock(one['at'])} {one['kind']}: {one['text']}") for one in row["timeline"][-_LINES:]]
+    if row["ending"]:
+        lines.append(_line(f"{row['ending']}: {row['why']}"))
+    text = "\n".join([title, *(["SLAs: " + ", ".join(row["slas"])] if len(row["slas"]) > 1 else []), *lines])
+    return rendered(title, text)
+
+
+def rendered(title: str, text: str) -> Rendered:
+    """A plain text in all three forms; in Markdown it stands in a code block, so that it stays text."""
+    fenced = text.replace("`", "'")
+    return Rendered(title, text, f"```\n{fenced}\n```\n", f"<pre>{escape(text)}</pre>")
+
+
+def digest_message(database: Database, one: Due) -> Message:
+    """A short digest of what happened within a stretch of time, where nothing better is wired in."""
+    rows = database.query(
+        "SELECT number, sla, ending, state, severity, root_node FROM incidents"
+        " WHERE opened >= ? AND opened < ? AND state != 'diagnosed' ORDER BY number LIMIT 200",
+        [one.start, one.end],
+    )
+    title = f"treewalk, {one.kind} digest: {len(rows)} incidents from {clock(one.start)} to {clock(one.end)}"
+    lines = [
+        _line(f"{r['number']} {r['severity'] or ''} {r['sla']}: {r['ending'] or r['state']} {r['root_node'] or ''}")
+        for r in rows
+    ]
+    kind: MessageKind = one.kind
+    return Message(one.key, kind, rendered(title, "\n".join([title, *lines])), "P4", over=True)
+
+
+def trial_message(at: float, severity: Severity = "P4") -> Message:
+    """What `treewalk notify test` sends."""
+    title = f"treewalk: a test message of {clock(at)}"
+    return Message(f"test:{at:.6f}", "notice", rendered(title, title + "\nNothing is wrong."), severity, over=True)
+
+
+def _line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:1000]
