@@ -66,24 +66,23 @@ def promote(
     who: Annotated[str, typer.Option(help="Your name; needed with --force.")] = "",
 ) -> int:
     """Trust a known error: its fix may run by itself where policy lets known errors. It is tested on the past first."""
-    from treewalk.operations import Operations
-
     if force and not who:
         raise UsageError("--force needs a name: --who NAME")
-    app = context.obj.app()
-    operations = Operations(app)
-    error = _error(app, id)
     seconds = parse_span(since, "--since") or 86400.0
-    tested = asyncio.run(_tested(app, operations, error, seconds))
-    if not force and (tested.false or tested.gaps):
-        count = len(tested.false)
-        why = f"it fired {count} times when all was well" if count else f"it could not be tested: {tested.gaps[0]}"
+    done, why = asyncio.run(_promoted(context.obj.app(), id, seconds, who or user(), force))
+    if not done:
         put(f"{id} was not promoted: {why}; look at `treewalk memory backtest {id}`, or use --force --who NAME")
         return 1
-    why = f"promoted after {tested.points} points of the past" if not force else "promoted by force"
-    operations.lessons.set_trust(id, "trusted", who or user(), why, app.clock.now())
     put(f"{id} is trusted now")
     return 0
+
+
+async def _promoted(app: Any, id: str, seconds: float, who: str, force: bool) -> tuple[bool, str]:
+    from treewalk.operations import Operations
+    from treewalk.trusting import promote
+
+    async with app:
+        return await promote(Operations(app), id, seconds, who, force=force)
 
 
 def retire(context: typer.Context, id: IdArgument) -> None:
@@ -98,10 +97,9 @@ def suspend(context: typer.Context, id: IdArgument) -> None:
 
 def _set(context: typer.Context, id: str, trust: Any) -> None:
     from treewalk.operations import Operations
+    from treewalk.trusting import set_trust
 
-    app = context.obj.app()
-    _error(app, id)
-    Operations(app).lessons.set_trust(id, trust, user(), "by hand", app.clock.now())
+    set_trust(Operations(context.obj.app()), id, trust, user())
     put(f"{id} is {trust} now")
 
 
@@ -164,9 +162,10 @@ def backtest(
     """When a known error would have fired, and whether anything was wrong then. Exit code 1 for a false alarm."""
     from treewalk.operations import Operations
     from treewalk.stages.report import clock
+    from treewalk.trusting import known_error
 
     app = context.obj.app()
-    error = _error(app, id)
+    error = known_error(app, id)
     tested = asyncio.run(_tested(app, Operations(app), error, parse_span(since, "--since") or 0.0))
     if format is PlainFormat.JSON:
         put_json(
@@ -194,10 +193,3 @@ async def _tested(app: Any, operations: Any, error: Any, seconds: float) -> Any:
     async with app:
         now = app.clock.now()
         return await operations.learning.backtest(error, now - seconds, now)
-
-
-def _error(app: Any, id: str) -> Any:
-    known = app.known_errors()
-    if id not in known:
-        raise UsageError(f"no known error {id!r}", nearest(id, known))
-    return known[id]

@@ -10,7 +10,6 @@ import typer
 from treewalk.cli import lesson_commands
 from treewalk.cli.common import PlainFormat, line, put, put_json
 from treewalk.errors import UsageError
-from treewalk.model.known import KnownError
 from treewalk.model.tree import nearest
 
 FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
@@ -113,11 +112,9 @@ def _put_diagnosis(number: int, found: Mapping[str, Any]) -> None:
 @memory.command("list")
 def list_memory(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> None:
     """Every known error with how often and when it was met."""
-    from treewalk.store.lessons import Lessons
+    from treewalk.tables import known_error_rows
 
-    app = context.obj.app()
-    statistics, records = app.store.statistics(), Lessons(app.database).records()
-    rows = [_row(e, statistics.get(e.id, {}), records.get(e.id, {})) for e in app.known_errors().values()]
+    rows = known_error_rows(context.obj.app())
     if format is PlainFormat.JSON:
         put_json({"known_errors": rows})
         return
@@ -137,13 +134,12 @@ def show_memory(
     format: FormatOption = PlainFormat.TEXT,
 ) -> None:
     """One known error: signature, cause, fix and record."""
-    from treewalk.store.lessons import Lessons
+    from treewalk.tables import known_error_rows
 
-    app = context.obj.app()
-    by_id = app.known_errors()
+    by_id = {row["id"]: row for row in known_error_rows(context.obj.app())}
     if id not in by_id:
         raise UsageError(f"no known error {id!r}", nearest(id, by_id))
-    row = _row(by_id[id], app.store.statistics().get(id, {}), Lessons(app.database).records().get(id, {}))
+    row = by_id[id]
     if format is PlainFormat.JSON:
         put_json(row)
         return
@@ -175,32 +171,3 @@ def _put_incidents(rows: Sequence[Mapping[str, Any]], format: PlainFormat) -> No
         put(f"{row['number']:>5}  {when}  {row['status']:<9} {row['sla']:<28} {node}{known}")
     if not rows:
         put("no incidents")
-
-
-def _row(error: KnownError, seen: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    from treewalk.model.acting import Record
-    from treewalk.stages.decide import success_bound
-    from treewalk.stages.report import clock
-
-    signature = error.signature
-    return {
-        "id": error.id,
-        "trust": error.trust,
-        "node": signature.node,
-        "log_pattern": signature.log_pattern,
-        "metric_condition": str(signature.metric_condition) if signature.metric_condition else None,
-        "root_cause": error.root_cause,
-        "root_node": error.root_node,
-        "category": error.category,
-        "severity": error.severity,
-        "fix": error.fix.type if error.fix else None,
-        "occurrence_count": error.occurrence_count + int(seen.get("occurrence_count", 0)),
-        "first_seen": error.first_seen or (clock(seen["first_seen"]) if seen else None),
-        "last_seen": clock(seen["last_seen"]) if seen else error.last_seen,
-        "fires": int(record.get("fires", 0)),
-        "wins": int(record.get("wins", 0)),
-        "failures_in_a_row": int(record.get("failures", 0)),
-        "success_at_least": round(success_bound(Record(record.get("fires", 0), record.get("wins", 0))), 3),
-        "resolution_time_avg": record.get("resolution_time_avg") or error.resolution_time_avg,
-        "place": str(error.place),
-    }

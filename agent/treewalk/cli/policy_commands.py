@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from treewalk.cli.common import PlainFormat, parse_span, put, put_json
-
-if TYPE_CHECKING:
-    from treewalk.app import App
 
 FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
 
@@ -27,59 +23,21 @@ def register(app: typer.Typer) -> None:
 @policy.command("table")
 def table(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> None:
     """Every kind of action with its tier, where it differs by node, and the guardrails."""
-    rows = list(_tiers(context.obj.app()))
+    from treewalk.tables import guardrails, never, tiers
+
+    rules = context.obj.app().workspace.policy
+    rows = list(tiers(rules))
     if format is PlainFormat.JSON:
-        put_json({"actions": rows, "guardrails": _guardrails(context.obj.app())})
+        put_json({"actions": rows, "guardrails": guardrails(rules)})
         return
     put(f"{'action':<26} {'tier':<7} {'where':<40} twice is once  can be undone")
     for row in rows:
         once, back = "yes" if row["idempotent"] else "no", "yes" if row["reversible"] else "no"
         put(f"{row['action']:<26} {row['tier']:<7} {row['where']:<40} {once:<14} {back}")
     put("")
-    for name, value in _guardrails(context.obj.app()).items():
+    for name, value in guardrails(rules).items():
         put(f"{name:<26} {value}")
-    put(f"{'never, by code':<26} {', '.join(sorted(_never()))}")
-
-
-def _tiers(app: App) -> Iterable[dict[str, Any]]:
-    from treewalk.actions import ACTIONS, action
-
-    for kind in ACTIONS:
-        one = action(kind)
-        about = {"idempotent": one.idempotent, "reversible": one.reversible}
-        rule = app.workspace.policy.tier_of(kind, one.tier, "", "", {})
-        yield {"action": kind, "tier": rule.tier.value, "where": "anywhere", **about}
-        for other in app.workspace.policy.tiers:
-            scope = other.scope
-            if (scope.node or scope.tags) and scope.fits(kind, scope.node or "", "", scope.tags):
-                yield {"action": kind, "tier": other.tier.value, "where": str(scope), **about}
-
-
-def _guardrails(app: App) -> dict[str, str]:
-    from treewalk.model.quantity import format_duration
-
-    rules = app.workspace.policy
-    limits, repeats, returns = rules.limits, rules.repeats, rules.returns
-    return {
-        "rates": f"{limits.per_node} a node, {limits.per_kind} a kind, {limits.total} in all,"
-        f" in {format_duration(limits.period)}",
-        "repeats": f"after {format_duration(repeats.first)}, then {repeats.factor:g} times as long; most {repeats.most}"
-        f" in {format_duration(repeats.within)}",
-        "returns": f"{returns.tries} fixes that do not last {format_duration(returns.within)} are the last",
-        "blast radius": "any" if rules.blast_radius is None else f"at most {rules.blast_radius} SLAs",
-        "rehearsal": "needed" if rules.rehearse else "not needed",
-        "forbidden": "; ".join(str(scope) for scope in rules.forbid) or "nothing more",
-        "a human for": "; ".join(str(scope) for scope in rules.ask) or "nothing more",
-        "freezes": str(len(rules.freeze)),
-        "maintenance windows": str(len(rules.maintenance)),
-        "read only": "yes" if rules.read_only else "no",
-    }
-
-
-def _never() -> list[str]:
-    from treewalk.model.acting import NEVER_CLASSES
-
-    return [one.value for one in NEVER_CLASSES]
+    put(f"{'never, by code':<26} {', '.join(never())}")
 
 
 @policy.command("check")
