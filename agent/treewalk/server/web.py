@@ -17,6 +17,7 @@ from treewalk.model.redact import redact
 from treewalk.server.collector import Collector
 from treewalk.server.keys import Key, Keys, host_of, is_loopback, keys_of
 from treewalk.server.measures import CONTENT_TYPE, Measures
+from treewalk.server.pages import pages
 from treewalk.server.rate import Rate
 from treewalk.settings import ServerSettings
 from treewalk.stages.route import Router
@@ -161,6 +162,7 @@ def build(
     _health(api, service, ready)
     _incidents(api, service)
     _switches(api, service)
+    api.router.default = pages(service, ready)  # whatever is none of the above is a page, or is told so as one
     return api
 
 

@@ -1,0 +1,118 @@
+"""Incidents: the list, and one with everything about it, live while it lives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from treewalk.server.pages.approvals import may_answer
+from treewalk.server.pages.rendering import render
+from treewalk.server.pages.room import Room, number_of
+from treewalk.server.pages.sessions import Session
+from treewalk.store.casebook import LIVE
+
+_A_PAGE = 50
+_PARTS = ("summary", "ask", "plan", "outcome", "timeline", "diagnosis")
+
+
+async def index(room: Room, request: Request, session: Session) -> Response:
+    """The newest first, page by page."""
+    given = request.query_params.get("before")
+    before = number_of(given) if given is not None else None
+    rows = await asyncio.to_thread(room.views.incidents, _A_PAGE + 1, before)
+    more = rows[_A_PAGE - 1]["number"] if len(rows) > _A_PAGE else None
+    return await room.page("incidents.html", session, "/incidents", rows=rows[:_A_PAGE], more=more, before=before)
+
+
+async def show(room: Room, request: Request, session: Session) -> Response:
+    """One incident."""
+    number = number_of(request.path_params["number"])
+    values = await asyncio.to_thread(about, room, number, session)
+    return await room.page("incident.html", session, "/incidents", **values)
+
+
+async def events(room: Room, request: Request, session: Session) -> Response:
+    """The parts of it that have changed."""
+    number = number_of(request.path_params["number"])
+    await asyncio.to_thread(room.operations.cases.life, number)
+    before: list[Any] = [None, []]
+
+    async def look() -> Iterable[str]:
+        mark = await asyncio.to_thread(_mark, room, number, session)
+        if mark != before[0]:
+            values = await asyncio.to_thread(about, room, number, session)
+            before[:] = mark, [render(f"incident_{part}.html", **values) for part in _PARTS]
+        return list(before[1])
+
+    return room.streams.answer(request, look)
+
+
+async def cancel(room: Room, request: Request, session: Session, form: Mapping[str, str]) -> Response:
+    """End it without doing anything more."""
+    number = number_of(request.path_params["number"])
+    done = await asyncio.to_thread(room.operations.cancel, number, f"web {session.name}")
+    said = f"incident {number} is cancelled" if done else f"incident {number} was closed before"
+    return room.on(session, f"/incidents/{number}", said)
+
+
+def _mark(room: Room, number: int, session: Session) -> tuple[Any, ...]:
+    now = room.now()
+    asked = [(row["incident"], row["digest"]) for row in room.operations.cases.questions(now)]
+    return room.views.mark_of(number), asked, room.gate.why_not(session), room.operations.killed()
+
+
+def about(room: Room, number: int, session: Session) -> dict[str, Any]:
+    """Everything that the page of an incident shows. Raises UsageError, StoreError."""
+    operations = room.operations
+    found = operations.app.store.incident(number)
+    life = found["life"]
+    living = life["state"] in LIVE
+    return {
+        "number": number,
+        "found": found,
+        "life": life,
+        "living": living,
+        "diagnosed": "reason" in found,
+        "cause": found.get("root_cause"),
+        "known": found.get("known_error"),
+        "cited": set((found.get("root_cause") or {}).get("cites", ())),
+        "plan": life["plan"],
+        "question": _question(room, number, life),
+        "timeline": operations.cases.timeline(number),
+        "alerts": room.service.inbox.of(number),
+        "proof": (life["outcome"] or {}).get("proof"),
+        "actions": (life["outcome"] or {}).get("actions") or [],
+        "shared": room.views.more_slas().get(number, ()),
+        "headline": headline(found),
+        "csrf": session.csrf,
+        "why_not": room.gate.why_not(session),
+        "may_answer": may_answer(room, session),
+    }
+
+
+def _question(room: Room, number: int, life: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if not life["digest"]:
+        return None
+    row = room.views.question(number, life["digest"])
+    if row is None:
+        return None
+    open_now = row["granted"] is None and life["state"] == "asking" and row["expires"] > room.now()
+    return {**row, "open": open_now}
+
+
+def headline(found: Mapping[str, Any]) -> str:
+    """The incident in one line."""
+    life, sla = found["life"], found["sla"]
+    if "reason" not in found:
+        tail = (life["ending"] or life["state"]).replace("_", " ")
+        return f"{sla}: not diagnosed yet ({tail})" if not life["ending"] else f"{sla}: {tail}, {life['why']}"
+    cause = found["root_cause"]
+    blamed = f"{cause['node']} broke it" if cause else "no culprit found"
+    measured = f"{found['shown']} against {found['limit']}" if found["shown"] and found["limit"] else found["reason"]
+    state = {"met": "is met", "violated": "was violated", "unknown": "could not be measured"}[found["status"]]
+    ended = f"; {life['ending'].replace('_', ' ')}" if life["ending"] else f"; {life['state']} now"
+    return f"{sla} {state} ({measured}); {blamed}{ended if life['state'] != 'diagnosed' else ''}"

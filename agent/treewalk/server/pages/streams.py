@@ -1,0 +1,64 @@
+"""Server-sent events: a page is told what has changed, for as long as somebody looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from treewalk.errors import TreewalkError
+from treewalk.server.pages.gate import Refused
+from treewalk.server.pages.rendering import version
+
+MOST = 100  # streams at once
+LASTS = 900.0  # seconds, then the browser asks again, and has to be logged in still
+_PULSE = 15.0  # seconds between signs of life, which also find out who has left
+
+Look = Callable[[], Awaitable[Iterable[str]]]
+
+
+class Streams:
+    """The streams that are open. `ready` says why the server is stopping, or None."""
+
+    def __init__(self, ready: Callable[[], str | None]) -> None:
+        self._ready = ready
+        self.open = 0
+
+    def answer(self, request: Request, look: Look, every: float = 0.5) -> StreamingResponse:
+        """The pieces of a page that `look` gives, each again when it is another one. Raises Refused."""
+        if self.open >= MOST:
+            raise Refused(503, f"{MOST} pages are being watched already; reload this one later")
+        headers = {"X-Accel-Buffering": "no"}  # a proxy shall pass it on at once
+        return StreamingResponse(self._lines(request, look, every), media_type="text/event-stream", headers=headers)
+
+    async def _lines(self, request: Request, look: Look, every: float) -> AsyncIterator[str]:
+        clock = asyncio.get_running_loop().time
+        begun = told = clock()
+        sent: dict[str, str] = {}
+        self.open += 1
+        try:
+            yield "retry: 2000\n\n"
+            while self._ready() is None and clock() - begun < LASTS and not await request.is_disconnected():
+                try:
+                    pieces = list(await look())
+                except TreewalkError:
+                    break  # the browser asks again in a moment
+                for name, piece in enumerate(pieces):
+                    mark = version(piece)
+                    if sent.get(str(name)) != mark:
+                        sent[str(name)] = mark
+                        told = clock()
+                        yield event(piece)
+                if clock() - told > _PULSE:
+                    told = clock()
+                    yield ": still here\n\n"
+                await asyncio.sleep(every)
+        finally:
+            self.open -= 1
+
+
+def event(html: str) -> str:
+    """One event that carries a piece of a page."""
+    return "event: part\n" + "".join(f"data: {line}\n" for line in html.splitlines() or [""]) + "\n"

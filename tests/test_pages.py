@@ -1,0 +1,409 @@
+"""The pages of `treewalk serve`, asked without a browser: who may look, who may change, and what is shown."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from treewalk.app import App
+from treewalk.model.acting import Plan, VerifySpec
+from treewalk.operations import Operations
+from treewalk.server.pages.gate import own_path
+from treewalk.server.pages.sessions import LASTS, TRIES, WITHIN, Sessions, Tries, good_name
+from treewalk.server.pages.shield import POLICY
+from treewalk.server.web import build
+
+from tests.crash.target import write_workspace
+
+TOKEN = "s3cret-token"
+HERE = "http://127.0.0.1"
+PAGES = (
+    "/", "/slas/fresh_one", "/incidents", "/approvals", "/known-errors", "/impact", "/impact?node=store_one",
+    "/audit", "/audit/verified", "/policy", "/unmapped", "/switch", "/slas/fresh_one/node?node=store_one",
+)  # fmt: skip
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
+
+
+@dataclass
+class Asked:
+    """A browser without JavaScript, and what stands behind the pages."""
+
+    client: httpx.AsyncClient
+    operations: Operations
+
+    async def log_in(self, name: str = "anna", token: str = TOKEN, **more: str) -> httpx.Response:
+        return await self.client.post("/login", data={"token": token, "name": name, **more})
+
+    async def csrf(self) -> str:
+        found = re.search(r'name="csrf" value="([0-9a-f]+)"', (await self.client.get("/policy")).text)
+        assert found
+        return found[1]
+
+    async def send(self, path: str, **fields: str) -> httpx.Response:
+        return await self.client.post(path, data={"csrf": await self.csrf(), **fields})
+
+
+def workspace_of(folder: Path, server: str = 'server: {token: "${TREEWALK_TOKEN}"}\n', policy: str = "") -> Path:
+    workspace = write_workspace(folder, "http://127.0.0.1:9", ["one", "two"])
+    settings = workspace / "treewalk.yaml"
+    text = settings.read_text().replace("policy:\n", f"policy:\n  approval: {{approvers: [anna]}}\n{policy}")
+    settings.write_text(text + server)
+    return workspace
+
+
+@asynccontextmanager
+async def asked(workspace: Path) -> AsyncIterator[Asked]:
+    async with App.open(workspace, environ={"TREEWALK_TOKEN": TOKEN}) as app:
+        operations = Operations(app)
+        api = build(operations, app.workspace.settings.server)
+        transport = httpx.ASGITransport(app=api)
+        async with httpx.AsyncClient(transport=transport, base_url=HERE, headers={"Origin": HERE}) as client:
+            yield Asked(client, operations)
+
+
+@pytest.fixture
+async def pages(tmp_path: Path) -> AsyncIterator[Asked]:
+    async with asked(workspace_of(tmp_path / "w")) as found:
+        yield found
+
+
+def asking(operations: Operations, title: str = "mend", cause: str = "an alert") -> tuple[int, Plan]:
+    """An incident that asks a human about a plan."""
+    now = operations.app.clock.now()
+    number = operations.open("fresh_one", cause)
+    plan = Plan("fresh_one", "store_one", title, (), VerifySpec())
+    operations.cases.planned(number, plan, now)
+    operations.cases.enter(number, "asking", "a human is asked", now)
+    operations.cases.ask(number, plan.digest, f"{title}?", now, now + 600)
+    return number, plan
+
+
+async def test_nothing_is_shown_before_the_login(pages: Asked) -> None:
+    for path in (*PAGES, "/incidents/1"):
+        found = await pages.client.get(path)
+        assert (found.status_code, found.headers["location"].startswith("/login")) == (303, True), path
+    stream = await pages.client.get("/events", headers={"Accept": "text/event-stream"})
+    assert stream.status_code == 401
+    for path in ("/switch", "/known-errors", "/incidents/1/answer", "/slas/fresh_one/walk", "/logout"):
+        found = await pages.client.post(path, data={"csrf": "x"})
+        assert (found.status_code, found.headers["location"]) == (303, "/login"), path
+
+
+async def test_the_login_takes_the_token_and_a_name_and_goes_on_to_own_paths_only(pages: Asked) -> None:
+    wrong = await pages.log_in(token="wrong")
+    assert (wrong.status_code, "not the token" in wrong.text, "set-cookie" in wrong.headers) == (401, True, False)
+    nameless = await pages.log_in(name="<b>")
+    assert (nameless.status_code, "<b>" in nameless.text) == (401, False)
+    for target, went in (("/incidents?before=3", "/incidents?before=3"), ("//evil.example", "/"), ("https://x", "/")):
+        found = await pages.log_in(next=target)
+        assert (found.status_code, found.headers["location"]) == (303, went)
+    cookie = found.headers["set-cookie"]
+    for word in ("HttpOnly", "SameSite=strict", "Max-Age=43200", "Path=/"):
+        assert word in cookie
+    assert ("Secure" in cookie, cookie.startswith("treewalk=")) == (False, True)
+    tls = await pages.client.post(
+        "/login", data={"token": TOKEN, "name": "anna"}, headers={"X-Forwarded-Proto": "https"}
+    )
+    assert ("Secure" in tls.headers["set-cookie"], tls.headers["set-cookie"].startswith("__Host-")) == (True, True)
+
+
+async def test_who_logs_out_is_out(pages: Asked) -> None:
+    await pages.log_in()
+    cookie = pages.client.cookies["treewalk"]
+    assert (await pages.send("/logout")).headers["location"] == "/login"
+    again = await pages.client.get("/", headers={"Cookie": f"treewalk={cookie}"})
+    assert again.status_code == 303
+
+
+async def test_too_many_wrong_tokens_stop_even_the_right_one(pages: Asked) -> None:
+    for _ in range(TRIES):
+        assert (await pages.log_in(token="wrong")).status_code == 401
+    found = await pages.log_in()
+    assert (found.status_code, "try again in 10 min" in found.text) == (429, True)
+
+
+async def test_every_page_can_be_seen_with_an_empty_store_and_with_a_filled_one(pages: Asked) -> None:
+    await pages.log_in()
+    for path in PAGES:
+        found = await pages.client.get(path)
+        assert (found.status_code, path) == (200, path)
+    number, _ = asking(pages.operations)
+    pages.operations.kill("ops", "a drill")
+    for path in (*PAGES, f"/incidents/{number}"):
+        found = await pages.client.get(path)
+        assert (found.status_code, path) == (200, path)
+    assert "Approve this plan" in (await pages.client.get(f"/incidents/{number}")).text
+    assert "a drill" in (await pages.client.get("/")).text
+
+
+async def test_every_answer_tells_the_browser_to_run_nothing_of_others(pages: Asked) -> None:
+    await pages.log_in()
+    for path in (*PAGES, "/login", "/nope", "/incidents/77"):
+        found = await pages.client.get(path)
+        assert found.headers["content-security-policy"] == POLICY, path
+        assert found.headers["cache-control"] == "no-store"
+        assert found.headers["x-content-type-options"] == "nosniff"
+        assert found.headers["referrer-policy"] == "same-origin"
+        assert not re.search(r"\sstyle=|\son\w+=|<script>|<style", found.text), path
+    script = re.findall(r'src="(/static/[^"]+)"', (await pages.client.get("/")).text)
+    assert len(script) == 2
+    for address in script:
+        found = await pages.client.get(address)
+        assert (found.status_code, "immutable" in found.headers["cache-control"]) == (200, True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/incidents/0", "/incidents/7", "/incidents/-1", "/incidents/99999999999999999999", "/incidents/%00",
+        "/incidents/x%27", "/incidents/7/events", "/incidents?before=x", "/audit?before=0", "/slas/nope",
+        "/slas/nope/events", "/slas/fresh_one/node?node=nope", "/slas/..%2f..%2fetc", "/static/..%2fweb.py",
+        "/static/nope.js", "/nope", "/incidents/1/answer/more",
+    ],
+)  # fmt: skip
+async def test_what_is_not_there_is_a_clean_page(pages: Asked, path: str) -> None:
+    await pages.log_in()
+    found = await pages.client.get(path)
+    assert (found.status_code, found.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<h1>Not found</h1>" in found.text
+
+
+async def test_programs_are_told_in_json_as_ever(pages: Asked) -> None:
+    found = await pages.client.get("/api/nope")
+    assert (found.status_code, found.json()) == (404, {"detail": "Not Found"})
+    assert (await pages.client.post("/api/incidents")).status_code == 405
+    assert (await pages.client.get("/api/incidents")).status_code == 401
+    schema = (await pages.client.get("/openapi.json")).json()
+    assert not any(path.startswith("/incidents") for path in schema["paths"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "fields"),
+    [
+        ({}, {"csrf": ""}),
+        ({}, {"csrf": "0" * 64}),
+        ({}, {"csrf": "ü"}),
+        ({"Origin": "http://evil.example"}, {}),
+        ({"Origin": "null"}, {}),
+        ({"Origin": ""}, {}),
+        ({"Sec-Fetch-Site": "cross-site"}, {}),
+        ({"Sec-Fetch-Site": "same-site"}, {}),
+    ],
+)
+async def test_a_form_of_somebody_else_changes_nothing(
+    pages: Asked, headers: dict[str, str], fields: dict[str, str]
+) -> None:
+    await pages.log_in()
+    data = {"csrf": await pages.csrf(), "what": "kill", "why": "x", "sure": "yes", **fields}
+    found = await pages.client.post("/switch", data=data, headers=headers)
+    assert found.status_code == 403
+    assert pages.operations.killed() is None
+
+
+async def test_a_form_token_of_another_session_does_not_fit(pages: Asked) -> None:
+    await pages.log_in()
+    first = await pages.csrf()
+    await pages.log_in("berta")
+    found = await pages.client.post("/switch", data={"csrf": first, "what": "kill", "why": "x", "sure": "yes"})
+    assert (found.status_code, pages.operations.killed()) == (403, None)
+
+
+async def test_forms_are_bounded_and_of_one_kind(pages: Asked) -> None:
+    await pages.log_in()
+    assert (await pages.client.post("/switch", json={"what": "kill"})).status_code == 415
+    assert (await pages.client.post("/switch", data={"why": "x" * 70_000})).status_code == 413
+    assert (await pages.client.post("/switch", data={f"f{k}": "x" for k in range(60)})).status_code == 400
+
+
+async def test_the_kill_switch_needs_a_reason_and_a_tick_and_the_audit_names_who(pages: Asked) -> None:
+    await pages.log_in()
+    assert (await pages.send("/switch", what="kill", why="drill")).status_code == 400
+    assert (await pages.send("/switch", what="kill", why=" ", sure="yes")).status_code == 400
+    assert (await pages.send("/switch", what="kill", why="drill", sure="yes")).status_code == 303
+    assert "drill" in (pages.operations.killed() or "")
+    assert "The kill switch is on" in (await pages.client.get("/switch")).text
+    assert (await pages.send("/switch", what="revive", sure="yes")).status_code == 303
+    assert pages.operations.killed() is None
+    who = [row["who"] for row in pages.operations.audit.rows() if row["kind"].startswith("kill")]
+    assert who == ["web anna", "web anna"]
+
+
+async def test_an_answer_counts_once_and_is_bound_to_the_plan_that_was_read(pages: Asked) -> None:
+    await pages.log_in()
+    number, plan = asking(pages.operations)
+    older = await pages.send(f"/incidents/{number}/answer", digest="0" * 64, answer="approve")
+    assert older.headers["location"] == f"/incidents/{number}"
+    assert "The plan has changed since you looked" in (await pages.client.get(f"/incidents/{number}")).text
+    assert pages.operations.cases.approval(number, plan.digest) is None
+    odd = await pages.send(f"/incidents/{number}/answer", digest=plan.digest, answer="perhaps")
+    assert odd.status_code == 400
+    await pages.send(f"/incidents/{number}/answer", digest=plan.digest, answer="deny")
+    given = pages.operations.cases.approval(number, plan.digest)
+    assert given is not None
+    assert (given.granted, given.who, given.via) == (False, "anna", "web")
+    await pages.send(f"/incidents/{number}/answer", digest=plan.digest, answer="approve")
+    assert "Somebody has answered before you" in (await pages.client.get(f"/incidents/{number}")).text
+    results = [row["data"]["result"] for row in pages.operations.audit.rows() if row["kind"] == "answer"]
+    assert results == ["older plan", "recorded", "already"]
+
+
+async def test_who_is_no_approver_is_refused_and_that_is_audited(pages: Asked) -> None:
+    await pages.log_in("mallory")
+    number, plan = asking(pages.operations)
+    shown = (await pages.client.get(f"/incidents/{number}")).text
+    assert ("Approve this plan" in shown, "policy.approval.approvers" in shown) == (False, True)
+    found = await pages.send(f"/incidents/{number}/answer", digest=plan.digest, answer="approve")
+    assert found.status_code == 403
+    assert pages.operations.cases.approval(number, plan.digest) is None
+    row = pages.operations.audit.rows()[-1]
+    assert (row["who"], row["data"]["result"]) == ("web mallory", "refused: not an approver")
+
+
+async def test_an_incident_is_cancelled_by_name(pages: Asked) -> None:
+    await pages.log_in()
+    number, _ = asking(pages.operations)
+    await pages.send(f"/incidents/{number}/cancel")
+    assert pages.operations.cases.life(number)["why"] == "cancelled by web anna"
+
+
+async def test_known_errors_are_decided_about_as_on_the_command_line(pages: Asked) -> None:
+    await pages.log_in()
+    await pages.send("/known-errors", id="ke-one", what="suspend")
+    assert pages.operations.app.known_errors()["ke-one"].trust == "suspended"
+    assert "ke-one is suspended now" in (await pages.client.get("/known-errors")).text
+    # The past cannot be asked here, so nothing is promoted.
+    await pages.send("/known-errors", id="ke-one", what="promote")
+    assert "ke-one was not promoted" in (await pages.client.get("/known-errors")).text
+    assert pages.operations.app.known_errors()["ke-one"].trust == "suspended"
+    assert (await pages.send("/known-errors", id="nope", what="retire")).status_code == 404
+    assert (await pages.send("/known-errors", id="ke-one", what="burn")).status_code == 400
+    assert pages.operations.audit.rows()[-1]["who"] == "web anna"
+
+
+async def test_where_it_is_read_only_no_change_is_offered_or_taken(tmp_path: Path) -> None:
+    async with asked(workspace_of(tmp_path / "w", policy="  read_only: true\n")) as pages:
+        await pages.log_in()
+        number, plan = asking(pages.operations)
+        for path in ("/switch", "/known-errors", f"/incidents/{number}", "/approvals"):
+            shown = (await pages.client.get(path)).text
+            assert "treewalk is read only" in shown
+            forms = re.findall(r'<form[^>]*method="post"[^>]*action="([^"]+)"|<form[^>]*action="([^"]+)"', shown)
+            assert {a or b for a, b in forms} <= {"/logout"}, path
+        for path, fields in (
+            ("/switch", {"what": "kill", "why": "x", "sure": "yes"}),
+            ("/known-errors", {"id": "ke-one", "what": "retire"}),
+            (f"/incidents/{number}/answer", {"digest": plan.digest, "answer": "approve"}),
+            (f"/incidents/{number}/cancel", {}),
+        ):
+            assert (await pages.send(path, **fields)).status_code == 403
+
+
+async def test_without_a_secret_everybody_on_this_machine_may_look_and_nobody_may_change(tmp_path: Path) -> None:
+    async with asked(workspace_of(tmp_path / "w", server="")) as pages:
+        for path in PAGES:
+            assert (await pages.client.get(path)).status_code == 200
+        assert "set server.token in treewalk.yaml" in (await pages.client.get("/")).text
+        assert (await pages.client.get("/login")).headers["location"] == "/"
+        assert (await pages.client.get("/", headers={"Host": "evil.example"})).status_code == 403
+        csrf = re.search(r'value="([0-9a-f]{64})"', (await pages.client.get("/slas/fresh_one")).text)
+        assert csrf
+        form = {"csrf": csrf[1], "what": "kill", "why": "x", "sure": "yes"}
+        assert (await pages.client.post("/switch", data=form)).status_code == 403
+        assert (await pages.client.post("/slas/fresh_one/walk", data=form)).status_code == 303
+
+
+async def test_with_secrets_of_senders_only_the_pages_stay_shut(tmp_path: Path) -> None:
+    async with asked(workspace_of(tmp_path / "w", server="server: {webhooks: {gatus: {token: abc}}}\n")) as pages:
+        for path in ("/", "/login"):
+            found = await pages.client.get(path)
+            assert (found.status_code, "set server.token" in found.text) == (403, True)
+        assert (await pages.log_in(token="")).status_code == 403
+
+
+async def test_texts_of_strangers_stay_text(pages: Asked) -> None:
+    await pages.log_in()
+    number, _ = asking(pages.operations, title=HOSTILE, cause=HOSTILE)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    for alert in ({"name": HOSTILE, "summary": HOSTILE, "sla": "fresh_one"}, {"name": HOSTILE, "summary": HOSTILE}):
+        assert (await pages.client.post("/webhooks/generic", json=alert, headers=headers)).status_code == 200
+    pages.operations.kill(HOSTILE, HOSTILE)
+    for path in ("/", "/incidents", f"/incidents/{number}", "/approvals", "/audit", "/unmapped", "/switch"):
+        shown = (await pages.client.get(path)).text
+        assert "<script>alert" not in shown, path
+        assert "<img" not in shown
+        assert "{{ 7*7 }}" in shown or path == "/incidents"
+    shown = (await pages.client.get("/impact", params={"node": HOSTILE})).text
+    assert ("<script>alert" in shown, "no node named" in shown) == (False, True)
+
+
+async def test_who_follows_a_link_from_a_chat_is_asked_to_come_again_by_the_page_itself(pages: Asked) -> None:
+    found = await pages.client.get("/incidents/1", headers={"Sec-Fetch-Site": "cross-site"})
+    assert (found.status_code, 'http-equiv="refresh"' in found.text) == (200, True)
+    again = await pages.client.get("/incidents/1", headers={"Sec-Fetch-Site": "same-origin"})
+    assert again.headers["location"] == "/login?next=/incidents/1"
+
+
+async def test_lists_go_on_page_by_page(pages: Asked) -> None:
+    await pages.log_in()
+    for _ in range(60):
+        pages.operations.cases.open("fresh_one", "x", 1.0)
+    first = (await pages.client.get("/incidents")).text
+    assert 'href="/incidents?before=11"' in first
+    second = (await pages.client.get("/incidents?before=11")).text
+    assert (second.count("Incident "), "Earlier" in second) == (10, False)
+    assert 'href="/audit?before=11"' in (await pages.client.get("/audit")).text
+    assert "Chain verified: 60 rows" in (await pages.client.get("/audit/verified")).text
+
+
+def test_a_cookie_cannot_be_made_stretched_or_kept_after_the_token_changed() -> None:
+    now = [1000.0]
+    sessions = Sessions("token", lambda: now[0])
+    cookie, session = sessions.begin("anna")
+    assert sessions.read(cookie) == session
+    assert Sessions("token", lambda: now[0]).read(cookie) == session, "a restart logs nobody out"
+    assert Sessions("other", lambda: now[0]).read(cookie) is None
+    body, _, signature = cookie.partition(".")
+    for bad in (
+        "",
+        ".",
+        "x",
+        body,
+        f"{body}.",
+        f"{body[:-2]}7d.{signature}",
+        f"{body}.{signature[:-1]}",
+        f".{signature}",
+    ):
+        assert sessions.read(bad) is None, bad
+    now[0] += LASTS
+    assert sessions.read(cookie) is None
+
+
+def test_waits_after_wrong_tokens_end() -> None:
+    now = [0.0]
+    tries = Tries(lambda: now[0])
+    for _ in range(TRIES):
+        assert tries.wait("a") == 0
+        tries.wrong("a")
+    assert (tries.wait("a"), tries.wait("b")) == (WITHIN, 0)
+    now[0] += WITHIN
+    assert tries.wait("a") == 0
+
+
+@given(st.text())
+def test_a_way_to_go_on_never_leads_elsewhere(text: str) -> None:
+    path = own_path(text)
+    assert path.startswith("/")
+    assert not path.startswith(("//", "/\\"))
+    assert path.isprintable()
+
+
+@given(st.text())
+def test_a_name_for_the_audit_is_one_short_plain_line(text: str) -> None:
+    name: Any = good_name(text)
+    assert name is None or (0 < len(name) <= 64 and name.isprintable() and "<" not in name)
