@@ -77,14 +77,11 @@ class Crew:
             if self.app.clock.now() - life["updated"] >= _ORPHAN and not (self.queued and life["state"] == "open"):
                 await self._revive(life["number"], workflows)
 
-    async def _inherit(self, id: str, workflows: Any) -> int | None:
-        """Take over what a dead process left; how many workflows, None when somebody else is its heir. Its row goes
-        last: who dies here leaves it to the next."""
-        if not self.workers.adopt(id, self.app.clock.now()):
-            return None
-        taken: int = await workflows.take_over([id])
-        self.workers.bury(id)
-        return taken
+    async def _inherit(self, id: str, workflows: Any) -> None:
+        """Take over what a dead process left. Its row goes last: who dies here leaves it to the next."""
+        if self.workers.adopt(id, self.app.clock.now()):
+            await workflows.take_over([id])
+            self.workers.bury(id)
 
     async def _revive(self, number: int, workflows: Any) -> None:
         """See to it that somebody who lives works on an incident."""
@@ -94,9 +91,10 @@ class Crew:
         elif state.ended:
             await self._again(number, state.attempt, workflows)
         elif state.executor != self.worker and state.executor not in self.workers.known():
-            taken = await self._inherit(state.executor, workflows)
-            if taken == 0:  # left by a treewalk of another version
+            if state.foreign:
                 await self._again(number, state.attempt, workflows)
+            else:
+                await self._inherit(state.executor, workflows)
 
     async def _again(self, number: int, attempt: int, workflows: Any) -> None:
         """Begin from the front; what was done stands in the ledger and is not done twice."""

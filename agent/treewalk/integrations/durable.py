@@ -25,11 +25,13 @@ _home: asyncio.AbstractEventLoop | None = None
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A workflow: its status (None: there is none), which attempt at the incident it is, and whose it is."""
+    """A workflow: its status (None: there is none), which attempt at the incident it is, and whose it is. One that is
+    `foreign` was begun by a treewalk of another version, whose order of steps is not this one's."""
 
     status: str | None
     attempt: int
     executor: str
+    foreign: bool = False
 
     @property
     def ended(self) -> bool:
@@ -117,7 +119,9 @@ class Workflows:
             one = await DBOS.get_workflow_status_async(_identity(number, attempt))
             if one is None:
                 return found
-            found, attempt = State(str(one.status), attempt, str(one.executor_id or "")), attempt + 1
+            foreign = one.app_version not in (None, _VERSION)
+            found = State(str(one.status), attempt, str(one.executor_id or ""), foreign)
+            attempt += 1
 
     async def take_over(self, executors: Sequence[str]) -> int:
         """Go on with what dead processes left; how many workflows."""
