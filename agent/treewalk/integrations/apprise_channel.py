@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from treewalk.errors import SettingsError, SourceRejected, SourceTimeout
+from treewalk.errors import SettingsError, SourceUnreachable
 from treewalk.model.message import Message
 from treewalk.model.redact import MARK, redact
 
@@ -38,7 +38,7 @@ class AppriseChannel:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"notify-{name}")
 
     async def send(self, message: Message) -> str:
-        """Deliver a message. Raises SourceError; SourceTimeout where it may have arrived all the same."""
+        """Deliver a message. Raises SourceUnreachable: it was not delivered, or no answer came."""
         future = self._thread.submit(self._send, message)
         return await asyncio.wrap_future(future)
 
@@ -78,9 +78,8 @@ class AppriseChannel:
         if sent:
             return ""
         why = self._shown("; ".join(reasons)) or "it said no"
-        if "timed out" in why.lower() or "timeout" in why.lower():
-            raise SourceTimeout(f"{self.name} gave no answer in time: {why}")
-        raise SourceRejected(f"{self.name}: {why}")
+        # apprise does not say whether nobody was there or no answer came, after which it may have arrived.
+        raise SourceUnreachable(f"{self.name}: {why}")
 
     def _shown(self, text: str) -> str:
         for secret in self._secrets:
