@@ -143,11 +143,16 @@ class Operations:
 
     # approvals
 
-    def answer(self, number: int, who: str, granted: bool, via: str = "cli") -> str:
-        """A human's answer to what an incident asks. Raises UsageError when it asks nothing."""
+    def answer(self, number: int, who: str, granted: bool, via: str = "cli", digest: str | None = None) -> str:
+        """A human's answer to what an incident asks. Raises UsageError when it asks nothing.
+
+        With a digest, whole or its beginning, the answer is to that plan, and to no other that is asked about now.
+        """
         life = self.cases.life(number)
         if life["digest"] is None or life["state"] != "asking":
             raise UsageError(f"incident {number} asks nothing: it is {life['ending'] or life['state']}")
+        if digest is not None and not same_plan(digest, life["digest"]):
+            return "not asked"
         return self.cases.answer(number, life["digest"], who, granted, via, self.app.clock.now())
 
     def acknowledge(self, number: int, who: str, via: str = "cli") -> bool:
@@ -218,3 +223,8 @@ class Operations:
 
     async def _live(self, number: int, durable: Durable) -> str:
         return await live(number, self.desk, durable)
+
+
+def same_plan(shown: str, digest: str) -> bool:
+    """Whether a digest, whole or its beginning (at least half of it), is the one of a plan."""
+    return len(shown) >= 32 and digest.startswith(shown)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from treewalk.model.acting import (
     ActionFacts,
@@ -244,6 +244,51 @@ class Notifier(Protocol):
 
     async def edit(self, id: str, message: Message) -> str | None:
         """Replace a message that was delivered; its new name, where it was gone and had to be sent anew."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a human's answer. `approval` is the answer that counts, if any; `asking` whether the incident
+    asks something now that nobody has answered."""
+
+    result: Literal["recorded", "already", "expired", "not asked", "not allowed"]
+    approval: Approval | None = None
+    asking: bool = False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How things stand: why nothing may run, if so; incidents that live; questions that nobody has answered."""
+
+    killed: str | None
+    read_only: bool
+    living: Sequence[Mapping[str, Any]]
+    questions: Sequence[Mapping[str, Any]]
+
+
+class Switchboard(Protocol):
+    """What people may do from a chat. `who` is a name that was checked. Every method raises StoreError and blocks."""
+
+    def answer(self, number: int, digest: str, who: str, granted: bool, via: str) -> Answer:
+        """Answer what an incident asks about the plan of that digest (its first 32 characters or more)."""
+
+    def details(self, number: int) -> Mapping[str, Any]:
+        """An incident's document with its plan (`life`) and its `timeline`. Raises UsageError when there is none."""
+
+    def incidents(self, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The newest incidents first."""
+
+    def standing(self) -> Standing:
+        """How things stand."""
+
+    def kill(self, who: str, why: str) -> None:
+        """Stop everything."""
+
+    def revive(self, who: str, said: float) -> bool | None:
+        """Let things run again; whether the switch was on. None: it was thrown after this was said (Unix seconds)."""
+
+    def refused(self, kind: str, who: str, data: Mapping[str, Any], incident: int | None = None) -> None:
+        """Keep in the audit what somebody tried who may not."""
 
 
 class Journal(Protocol):

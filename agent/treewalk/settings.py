@@ -212,7 +212,8 @@ class MaintenanceSettings(FreezeSettings):
 
 
 class ApprovalSettings(_Strict):
-    """Who may approve (names as channels know them; empty: nobody from outside), and for how long it is asked."""
+    """Who may approve (names as channels know them; not given: the users of `notify.telegram`; empty: nobody from
+    outside), and for how long it is asked."""
 
     expires: Duration = 1800.0
     approvers: list[str] = Field(default_factory=list)
@@ -315,6 +316,10 @@ class WatchSettings(_Strict):
     concurrency: int = Field(default=8, ge=1, le=1024)  # measurements at a time, of one source
 
 
+# What Telegram puts in a sender's place: anonymous admins of a group, posts of a channel, its own service.
+_NOBODYS = (1087968824, 136817688, 777000)
+
+
 class TelegramSettings(_Strict):
     """A bot. `users` are those who may approve and throw switches: a name for the audit, and their Telegram user id."""
 
@@ -323,8 +328,19 @@ class TelegramSettings(_Strict):
     users: dict[str, int] = Field(default_factory=dict)
     api: str = "https://api.telegram.org"
     mode: Literal["polling", "webhook"] = "polling"
-    webhook_url: str | None = None  # where Telegram reaches this server, for mode: webhook
+    webhook_url: str | None = None  # where Telegram reaches this server's /webhooks/telegram, for mode: webhook
     webhook_secret: SecretText | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> TelegramSettings:
+        if self.mode == "webhook" and not (self.webhook_url and self.webhook_secret):
+            raise ValueError("mode: webhook needs webhook_url and webhook_secret")
+        ids = list(self.users.values())
+        if any(id <= 0 or id in _NOBODYS for id in ids):
+            raise ValueError("users: ids of people are wanted; those of chats and of Telegram's own stand-ins are none")
+        if len(set(ids)) < len(ids) or not all(name.strip() for name in self.users):
+            raise ValueError("users: every user needs a name of their own and an id of their own")
+        return self
 
 
 class ChannelSettings(_Strict):

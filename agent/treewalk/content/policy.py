@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from treewalk.content.yaml import Item
@@ -14,9 +14,16 @@ from treewalk.settings import FreezeSettings, PolicySettings
 
 
 def read_policy(
-    settings: PolicySettings, windows: Mapping[str, Window], item: Item | None, problems: list[Problem]
+    settings: PolicySettings,
+    windows: Mapping[str, Window],
+    item: Item | None,
+    problems: list[Problem],
+    listed: Iterable[str] = (),
 ) -> Policy:
-    """The rules of a workspace; a problem at its place for every window that does not exist."""
+    """The rules of a workspace; a problem at its place for every window that does not exist.
+
+    `listed` are the approvers where the policy names none at all: the people whom a channel knows by their ids.
+    """
     freeze = [_span(f, windows, _place(item, "freeze", n), problems) for n, f in enumerate(settings.freeze)]
     kept = [
         (m, _span(m, windows, _place(item, "maintenance", n), problems)) for n, m in enumerate(settings.maintenance)
@@ -36,7 +43,7 @@ def read_policy(
         returns=Returns(**settings.returns.model_dump()),
         trust_after=settings.learning.trust_after,
         approval_expires=settings.approval.expires,
-        approvers=tuple(settings.approval.approvers),
+        approvers=tuple(settings.approval.approvers if "approvers" in settings.approval.model_fields_set else listed),
         after=settings.after,
         read_only=settings.read_only,
     )

@@ -243,7 +243,9 @@ class _Reading:
         from treewalk.content.policy import read_policy
         from treewalk.content.windows import BUILT_IN
 
-        return read_policy(settings.policy, {**BUILT_IN, **forest.windows}, root, self.problems)
+        telegram = settings.notify.telegram
+        listed = telegram.users if telegram else ()
+        return read_policy(settings.policy, {**BUILT_IN, **forest.windows}, root, self.problems, listed)
 
     def triage(self, root: Item | None, settings: Settings, forest: Forest) -> Triage:
         from treewalk.content.triage import read_triage
