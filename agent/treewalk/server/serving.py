@@ -20,6 +20,7 @@ from treewalk.model.redact import redact
 from treewalk.server.deliveries import DeliveryMeasures
 from treewalk.server.keys import is_loopback, keys_of
 from treewalk.server.starting import Starter
+from treewalk.server.telegram import listening
 from treewalk.server.watching import SOURCE, Watcher, alert_of, measuring, remembered, watched
 from treewalk.server.web import Service, build
 from treewalk.settings import ServerSettings
@@ -46,7 +47,8 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
     api.state.service.measures.registry.register(DeliveryMeasures(courier))
     watcher = _watcher(api.state.service, say)
     with contextlib.closing(_listen(host, settings.port)) as listener:
-        async with operations.crew.working() as workflows:
+        bot = listening(operations, courier.channels.get("telegram"), say)
+        async with operations.crew.working() as workflows, bot as api.state.telegram:
             tasks = [asyncio.create_task(starter.run(workflows))]
             if watcher is not None:
                 tasks.append(asyncio.create_task(watcher.run()))

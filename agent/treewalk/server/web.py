@@ -56,7 +56,7 @@ class Service:
         if not signature:  # else only the body can tell
             self._check(request, source, (self.keys.server, key))
         self._slow_down(source, request)
-        body = await self._body(source, request)
+        body = await self.body(source, request)
         if signature and not key.signed(signature, body):
             self.measures.refused(source, "not allowed")
             raise HTTPException(401, "the signature does not fit the body")
@@ -98,7 +98,8 @@ class Service:
             self.opened(result.opened)
         return result
 
-    async def _body(self, source: str, request: Request) -> bytes:
+    async def body(self, source: str, request: Request) -> bytes:
+        """The body of a request. Raises HTTPException when it is too large."""
         limit, parts, size = self.settings.max_body, [], 0
         async for part in request.stream():
             size += len(part)
@@ -156,9 +157,11 @@ def build(
     # Nothing is served that a browser would run: the interactive pages load their code from elsewhere.
     api = FastAPI(title="treewalk", version=__version__, docs_url=None, redoc_url=None)
     api.state.service = service
+    api.state.telegram = None
     api.add_exception_handler(UsageError, _unknown)
     api.add_exception_handler(TreewalkError, _unavailable)
     _webhooks(api, service)
+    _telegram(api, service)
     _health(api, service, ready)
     _incidents(api, service)
     _switches(api, service)
@@ -184,6 +187,20 @@ def _webhooks(api: FastAPI, service: Service) -> None:
 
     for source in _PARSERS:
         add(source)
+
+
+def _telegram(api: FastAPI, service: Service) -> None:
+    @api.post("/webhooks/telegram", name="updates of Telegram", operation_id="webhook_telegram")
+    async def webhook(request: Request) -> dict[str, Any]:
+        """What people press and write, where the bot is set to `mode: webhook`."""
+        listener = api.state.telegram
+        if listener is None or not listener.hooked:
+            raise HTTPException(404, "no bot listens here (notify.telegram, mode: webhook)")
+        if not listener.knows(request.headers.get("x-telegram-bot-api-secret-token", "")):
+            service.measures.refused("telegram", "not allowed")
+            raise HTTPException(401, "this is not the webhook's secret")
+        await listener.take(await service.body("telegram", request))
+        return {}
 
 
 def _health(api: FastAPI, service: Service, ready: Callable[[], str | None]) -> None:
