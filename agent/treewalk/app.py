@@ -92,8 +92,8 @@ class Sources:
 class App:
     """A workspace, opened: diagnose, doctor, memory. An async context manager that closes what it opened."""
 
-    def __init__(self, workspace: Workspace, environ: Mapping[str, str]) -> None:
-        self.workspace = workspace
+    def __init__(self, workspace: Workspace, environ: Mapping[str, str], *, example: bool = False) -> None:
+        self.workspace, self._environ, self._example = workspace, environ, example
         self.resolve = _connections(workspace, resolver(environ, workspace.root))
         self.clock = SystemClock()
         self._sources: Sources | None = None
@@ -111,7 +111,18 @@ class App:
         """Find and read the workspace. Raises ContentError with every problem, SettingsError, UsageError."""
         env = os.environ if environ is None else environ
         root = find_workspace(workspace, env, cwd or Path.cwd())
-        return cls(load_workspace(root, example=example), env)
+        return cls(load_workspace(root, example=example), env, example=example)
+
+    def renewed(self) -> App:
+        """The same workspace with all its files read again; the memory stays the one that is open.
+
+        Raises ContentError with every problem, SettingsError for a secret that is missing; nothing is changed then.
+        """
+        found = load_workspace(self.workspace.root, example=self._example)
+        fresh = App(replace(found, state=self.workspace.state), self._environ, example=self._example)
+        fresh._database = self.database
+        _ = fresh.sources  # their secrets are filled in when they are built: what is missing is told now
+        return fresh
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,12 +134,16 @@ class App:
 
     async def aclose(self) -> None:
         """Close every connection. Safe to call twice."""
-        if self._sources is not None:
-            await self._sources.aclose()
-            self._sources = None
+        await self.close_sources()
         if self._database is not None:
             self._database.close()
             self._database = None
+
+    async def close_sources(self) -> None:
+        """Close the connections to outside systems; they open again when they are used."""
+        sources, self._sources = self._sources, None
+        if sources is not None:
+            await sources.aclose()
 
     @property
     def database(self) -> Any:
@@ -179,7 +194,11 @@ class App:
     def remembers(self) -> bool:
         """Whether there is a memory already."""
         settings = self.workspace.settings.store
-        return bool(settings.url) or (self.workspace.state / Path(settings.path).name).exists()
+        return (
+            self._database is not None
+            or bool(settings.url)
+            or (self.workspace.state / Path(settings.path).name).exists()
+        )
 
     @property
     def sources(self) -> Sources:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from treewalk.app import App, DiagnoseOptions, baseline_of
 from treewalk.asking import ask
@@ -18,9 +19,10 @@ from treewalk.learning import Learning
 from treewalk.model.acting import Decision, PlannedStep
 from treewalk.model.diagnosis import Diagnosis, Measurement
 from treewalk.model.events import Event
+from treewalk.model.policy import Policy
 from treewalk.model.tree import nearest
 from treewalk.pipeline import live
-from treewalk.ports import Durable, Hands
+from treewalk.ports import Durable, Hands, Journal
 from treewalk.rehearsal import Rehearsal, rehearse
 from treewalk.stages.decide import decide
 from treewalk.stages.impact import impact
@@ -46,11 +48,38 @@ class Operations:
         database = app.database
         self.audit, self.cases, self.ledger = Audit(database), Casebook(database), Ledger(database)
         self.lessons, self.workers = Lessons(database), Workers(database)
-        self.policy = app.workspace.policy
+        self.journal: Journal = self.audit
+        self._newest = [self]  # shared: content that is read again comes first, older content while it is used
+        self._lives = 0
+        self.started_read_only = False
         self.shelf = Shelf(app.workspace.playbooks, action)
         self.learning = Learning(app, self.cases, self.lessons)
         self.worker = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.crew = Crew(app, self.worker, self.cases, self.workers, self._live, self.poll)
+
+    @property
+    def policy(self) -> Policy:
+        """The rules as they were read last."""
+        return self._newest[0].app.workspace.policy
+
+    async def renew(self, app: App) -> Operations:
+        """The operations of this process on content that was read again.
+
+        Incidents under way keep the content that they began with, under the newest rules (decision 106).
+        """
+        new = Operations(app, poll=self.poll, watch=self.watch)
+        new.worker, new.crew, new.journal, new._newest = self.worker, self.crew, self.journal, self._newest
+        new.started_read_only = self.started_read_only
+        self._newest.insert(0, new)
+        await self.retire()
+        return new
+
+    async def retire(self, *, all: bool = False) -> None:
+        """Close the connections of content that no incident under way needs any more, or, at the end, of all."""
+        for old in [one for one in self._newest if all or (one is not self._newest[0] and not one._lives)]:
+            if not all:
+                self._newest.remove(old)
+            await old.app.close_sources()
 
     @property
     def desk(self) -> Desk:
@@ -60,9 +89,9 @@ class Operations:
             cases=self.cases,
             books=self.ledger,
             records=self.lessons,
-            journal=self.audit,
+            journal=self.journal,
             clock=app.clock,
-            policy=self.policy,
+            policy=cast(Policy, _Newest(lambda: self.policy)),
             shelf=self.shelf,
             tree=app.workspace.forest.tree,
             known=app.known_errors,
@@ -72,7 +101,7 @@ class Operations:
             ask=ask,
             blast=self.blast,
             killed=self.killed,
-            read_only=lambda: self.policy.read_only or self.cases.switch("read_only") is not None,
+            read_only=lambda: self.read_only() is not None,
             hands=lambda key: Hands(app.resolve, 30.0, key),
             learn=self.learning.learn,
             worker=self.worker,
@@ -141,10 +170,30 @@ class Operations:
         self.kill_file.unlink(missing_ok=True)
         return self.cases.switch_off("kill", who, self.app.clock.now()) or there
 
+    # looking without touching
+
+    def read_only(self) -> str | None:
+        """Why treewalk only looks, or None."""
+        if self.started_read_only:
+            return "it was started with --read-only"
+        if self.policy.read_only:
+            return "policy.read_only is set in treewalk.yaml"
+        return self.cases.switch("read_only")
+
+    def set_read_only(self, on: bool, who: str, why: str = "") -> bool:
+        """Throw the switch or take it back; whether it was on before."""
+        before = self.cases.switch("read_only") is not None
+        if on:
+            self.cases.switch_on("read_only", who, why, self.app.clock.now())
+        else:
+            self.cases.switch_off("read_only", who, self.app.clock.now())
+        return before
+
     # approvals
 
     def answer(self, number: int, who: str, granted: bool, via: str = "cli", digest: str | None = None) -> str:
-        """A human's answer to what an incident asks. Raises UsageError when it asks nothing.
+        """A human's answer to what an incident asks. Raises UsageError when it asks nothing, or when nothing may be
+        approved.
 
         With a digest, whole or its beginning, the answer is to that plan, and to no other that is asked about now.
         """
@@ -153,6 +202,11 @@ class Operations:
             raise UsageError(f"incident {number} asks nothing: it is {life['ending'] or life['state']}")
         if digest is not None and not same_plan(digest, life["digest"]):
             return "not asked"
+        why = self.read_only() if granted else None
+        if why is not None:
+            said = {"digest": life["digest"], "via": via, "why": why}
+            self.audit.add(self.app.clock.now(), "answer refused", who, said, number)
+            raise UsageError(f"nothing can be approved, treewalk only looks: {why}")
         return self.cases.answer(number, life["digest"], who, granted, via, self.app.clock.now())
 
     def acknowledge(self, number: int, who: str, via: str = "cli") -> bool:
@@ -222,9 +276,28 @@ class Operations:
         return self.cases.open_or_join(sla, cause, self.app.clock.now())
 
     async def _live(self, number: int, durable: Durable) -> str:
-        return await live(number, self.desk, durable)
+        mine = self._newest[0]
+        sla = mine.cases.life(number)["sla"]
+        if sla not in mine.app.workspace.forest.slas:
+            mine.cases.close(number, "escalated", f"there is no SLA {sla} any more", mine.app.clock.now(), {})
+            return "escalated"
+        mine._lives += 1
+        try:
+            return await live(number, mine.desk, durable)
+        finally:
+            mine._lives -= 1
 
 
 def same_plan(shown: str, digest: str) -> bool:
     """Whether a digest, whole or its beginning (at least half of it), is the one of a plan."""
     return len(shown) >= 32 and digest.startswith(shown)
+
+
+class _Newest:
+    """Rules that are looked up whenever they are used, so that a stricter policy holds from the very next step."""
+
+    def __init__(self, look_up: Callable[[], Policy]) -> None:
+        self._look_up = look_up
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._look_up(), name)

@@ -23,6 +23,10 @@ class DeliveryMeasures(Collector):
     def __init__(self, courier: Courier) -> None:
         self._courier = courier
 
+    def follow(self, courier: Courier) -> None:
+        """Go on with another courier."""
+        self._courier = courier
+
     def collect(self) -> Iterator[Metric]:
         tries = CounterMetricFamily(
             "treewalk_deliveries_tried", "Deliveries that were tried, by result.", labels=("channel", "result")

@@ -12,21 +12,19 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from treewalk.channels import courier_of
-from treewalk.courier import stop
+from treewalk.channels import channels_of
 from treewalk.errors import SettingsError
-from treewalk.model.quantity import format_duration
-from treewalk.model.redact import redact
-from treewalk.server.deliveries import DeliveryMeasures
+from treewalk.server.carrying import Carrying
 from treewalk.server.keys import is_loopback, keys_of
+from treewalk.server.reloading import Reload, Reloader
+from treewalk.server.service import Service
 from treewalk.server.starting import Starter
-from treewalk.server.telegram import listening
-from treewalk.server.watching import SOURCE, Watcher, alert_of, measuring, remembered, watched
-from treewalk.server.web import Service, build
+from treewalk.server.watching import SOURCE, Watch, check_watch
+from treewalk.server.web import build
 from treewalk.settings import ServerSettings
-from treewalk.stages.watch import Change
 
 if TYPE_CHECKING:
+    from treewalk.app import App
     from treewalk.operations import Operations
 
 _OPEN = "no secret is configured under server: listening on this machine only, and to whoever is on it"
@@ -43,16 +41,21 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
     starter = Starter(operations, settings.concurrency, say)
     operations.crew.queued = True
     api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None)
-    courier = courier_of(operations, say)
-    api.state.service.measures.registry.register(DeliveryMeasures(courier))
-    watcher = _watcher(api.state.service, say)
+    service: Service = api.state.service
+    check_watch(operations.app)
+    service.watch = Watch(lambda alert: service.take(SOURCE, [alert]), say, service.measures.measured)
+    carrying = Carrying(operations, say)
+    service.measures.registry.register(carrying.measures)
+
+    async def changed(fresh: Operations) -> None:
+        service.telegram = await carrying.begin(fresh)
+        await _watch(service, fresh)
+
+    service.reloader = Reloader(service, host, say, _check, changed)
     with contextlib.closing(_listen(host, settings.port)) as listener:
-        bot = listening(operations, courier.channels.get("telegram"), say)
-        async with operations.crew.working() as workflows, bot as api.state.telegram:
+        async with operations.crew.working() as workflows:
             tasks = [asyncio.create_task(starter.run(workflows))]
-            if watcher is not None:
-                tasks.append(asyncio.create_task(watcher.run()))
-            carrying = asyncio.create_task(courier.run())
+            await changed(operations)
             config = uvicorn.Config(
                 api,
                 log_level="warning",
@@ -65,15 +68,30 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
                 timeout_graceful_shutdown=max(1, round(settings.grace)),
             )
             shown = f"[{host}]" if ":" in host else host
+            if (why := operations.read_only()) is not None:
+                say(f"treewalk only looks, nothing is changed: {why}")
             say(f"listening on http://{shown}:{listener.getsockname()[1]}")
             try:
-                await _Server(config, stopping, say).serve(sockets=[listener])
+                await _Server(config, stopping, say, service.reloader).serve(sockets=[listener])
             finally:
+                await service.watch.end()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                await stop(carrying)
+                await carrying.end()
+        await operations.retire(all=True)
     say("stopped; incidents under way are taken up again at the next start")
+
+
+async def _watch(service: Service, operations: Operations) -> None:
+    if service.watch is not None:
+        await service.watch.begin(operations.app, await asyncio.to_thread(service.inbox.firing, SOURCE))
+
+
+def _check(app: App) -> None:
+    """Whether new content can be served. Raises UsageError, SettingsError."""
+    check_watch(app)
+    channels_of(app)
 
 
 def address(settings: ServerSettings, operations: Operations, say: Callable[[str], None]) -> str:
@@ -96,46 +114,33 @@ def _listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"{host}:{port} cannot be listened at: {why}; set server.host, server.port") from None
 
 
-def _watcher(service: Service, say: Callable[[str], None]) -> Watcher | None:
-    """What measures the SLAs by itself, where treewalk.yaml asks for it. Raises UsageError for an SLA that is not."""
-    app = service.operations.app
-    settings, slas = app.workspace.settings.watch, app.workspace.forest.slas
-    if settings is None:
-        return None
-    found, without = watched(slas, settings.slas)
-    say(f"watching {len(found)} SLAs every {format_duration(settings.interval)}")
-    if without:
-        say(f"not watched, because they have no sla.query: {', '.join(without)}")
-
-    async def tell(change: Change) -> None:
-        alert = alert_of(change)
-        if alert is not None:
-            await service.take(SOURCE, [alert])
-        say(f"watch: {change.sla} {change.kind}: {redact(change.reason)}")
-
-    watcher = Watcher(found, measuring(app), settings, app.clock, tell, say)
-    watcher.rows = remembered(found, service.inbox.firing(SOURCE), app.clock.now())
-    return watcher
-
-
 class _Server(uvicorn.Server):
     """Signals stop it as they do everywhere, but the process lives on to put its things in order."""
 
-    def __init__(self, config: uvicorn.Config, stopping: list[str], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, stopping: list[str], say: Callable[[str], None], reloader: Reloader
+    ) -> None:
         super().__init__(config)
-        self._stopping, self._say = stopping, say
+        self._stopping, self._say, self._reloader = stopping, say, reloader
+        self._reloads: set[asyncio.Task[Reload]] = set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for one in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(one, self._stop, one)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         try:
             yield
         finally:
             # A second signal while things are put in order ends the process as ever.
             for one in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(one)
+
+    def _reload(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._reloader.reload("SIGHUP"))
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
 
     def _stop(self, one: int) -> None:
         self._stopping.append(f"stopping after {signal.Signals(one).name}")

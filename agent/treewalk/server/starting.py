@@ -38,6 +38,7 @@ class Starter:
                 await self._turn(workflows)
             except TreewalkError as error:  # a memory that cannot be read now: looked at again
                 self._say(f"incidents wait: {error}")
+            await self._operations.retire()
             with_place = len(self._begun) < self.limit
             try:
                 async with asyncio.timeout(_AGAIN if with_place else _AGAIN / 5):

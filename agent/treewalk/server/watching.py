@@ -12,6 +12,7 @@ from treewalk.errors import SourceError, TreewalkError, UsageError
 from treewalk.model.alert import Alert
 from treewalk.model.diagnosis import Measurement
 from treewalk.model.quantity import format_duration, parse_duration
+from treewalk.model.redact import redact
 from treewalk.model.series import Sample, Series
 from treewalk.model.tree import Sla, nearest
 from treewalk.model.window import Window
@@ -79,8 +80,8 @@ class Watcher:
         try:
             for change in changes:
                 await self._tell(change)
-        except TreewalkError as error:
-            self._say(f"watch: {sla.name} could not be told: {error}")
+        except Exception as error:  # noqa: BLE001  whatever it is, the next measurement tells it again
+            self._say(f"watch: {sla.name} could not be told: {redact(str(error))}")
             return
         self.rows[sla.name] = row
 
@@ -95,6 +96,52 @@ class Watcher:
                 return Measurement("unknown", str(error))
             except Exception as error:  # noqa: BLE001  one SLA that cannot be looked at must not end the watch
                 return Measurement("unknown", f"it could not be measured: {type(error).__name__}")
+
+
+class Watch:
+    """The watch of a server, which is begun anew when the content changes. `take` takes alerts in."""
+
+    def __init__(
+        self,
+        take: Callable[[Alert], Awaitable[object]],
+        say: Callable[[str], None],
+        measured: Callable[[str, Measurement], None],
+    ) -> None:
+        self.watching = 0
+        self._take, self._say, self._measured = take, say, measured
+        self._watcher: Watcher | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self, app: App, firing: Mapping[str, float]) -> None:
+        """Watch what this content asks for; what was told already stays told. Raises UsageError."""
+        await self.end()
+        settings, self.watching = app.workspace.settings.watch, 0
+        before = self._watcher.rows if self._watcher else {}
+        self._watcher = None
+        if settings is None:
+            return
+        found, without = watched(app.workspace.forest.slas, settings.slas)
+        self._say(f"watching {len(found)} SLAs every {format_duration(settings.interval)}")
+        if without:
+            self._say(f"not watched, because they have no sla.query: {', '.join(without)}")
+        self.watching = len(found)
+        self._watcher = Watcher(found, measuring(app), settings, app.clock, self._tell, self._say, self._measured)
+        kept = {sla.name: before[sla.name] for sla in found if sla.name in before}
+        self._watcher.rows = {**remembered(found, firing, app.clock.now()), **kept}
+        self._task = asyncio.create_task(self._watcher.run())
+
+    async def end(self) -> None:
+        """Stop watching."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _tell(self, change: Change) -> None:
+        alert = alert_of(change)
+        if alert is not None:
+            await self._take(alert)
+        self._say(f"watch: {change.sla} {change.kind}: {redact(change.reason)}")
 
 
 class _NowOnly:
@@ -146,6 +193,13 @@ def watched(slas: Mapping[str, Sla], wanted: Sequence[str]) -> tuple[list[Sla], 
             raise UsageError(f"watch: no SLA is called {one!r}", nearest(one, slas))
     meant = [sla for name, sla in slas.items() if any(fnmatchcase(name, one) for one in wanted)]
     return [sla for sla in meant if sla.query], [sla.name for sla in meant if not sla.query]
+
+
+def check_watch(app: App) -> None:
+    """Whether what a workspace asks to be watched is there. Raises UsageError."""
+    settings = app.workspace.settings.watch
+    if settings is not None:
+        watched(app.workspace.forest.slas, settings.slas)
 
 
 def alert_of(change: Change) -> Alert | None:

@@ -106,12 +106,12 @@ class Inbox:
             " WHERE alert_incidents.incident = ? ORDER BY alerts.id LIMIT 1000",
             [number],
         )
-        return [_shown(row) for row in rows]
+        return [shown(row) for row in rows]
 
     def unmapped(self, limit: int) -> list[Mapping[str, Any]]:
         """The newest alerts that meant no SLA, each with why (`because`) and the line to add (`hint`)."""
         rows = self.database.query("SELECT * FROM alerts WHERE mapped = 0 ORDER BY id DESC LIMIT ?", [limit])
-        return [_shown(row) for row in rows]
+        return [shown(row) for row in rows]
 
     def firing(self, source: str) -> Mapping[str, float]:
         """The alerts of one source that fire still, by fingerprint, and since when (Unix seconds)."""
@@ -226,7 +226,7 @@ def _line(told: Sequence[Alert]) -> str:
     return f"{told[0].source}: {len(told)} alerts: {names}{more}"
 
 
-def _shown(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def shown(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row for programs: the labels and annotations as data again."""
     try:
         document = json.loads(row["document"])

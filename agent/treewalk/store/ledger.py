@@ -23,6 +23,13 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self.database = database
 
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many runs there were, by action and outcome (`begun` where nobody knows yet)."""
+        rows = self.database.query(
+            "SELECT action, coalesce(outcome, 'begun') AS outcome, count(*) AS many FROM ledger GROUP BY 1, 2"
+        )
+        return {(row["action"], row["outcome"]): int(row["many"]) for row in rows}
+
     def intend(self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float) -> LedgerEntry:
         """Write the intent to run a step, or find the one that is there already."""
         facts = step.facts

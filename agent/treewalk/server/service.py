@@ -1,0 +1,169 @@
+"""What the routes work with: who may speak, alerts on their way into the memory, and the operations behind it all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException, Request
+
+from treewalk.errors import StoreError, UsageError
+from treewalk.integrations import alertmanager, gatus, generic, grafana
+from treewalk.model.alert import Alert, Parsed
+from treewalk.model.events import Event
+from treewalk.server.collector import Collector
+from treewalk.server.keys import Key, Keys, host_of, is_loopback
+from treewalk.server.measures import Measures
+from treewalk.server.rate import Rate
+from treewalk.settings import ServerSettings
+from treewalk.stages.route import Route, Router
+from treewalk.store.inbox import Accepted, Inbox
+
+if TYPE_CHECKING:
+    from treewalk.integrations.telegram_listener import Listener
+    from treewalk.operations import Operations
+    from treewalk.server.reloading import Reload, Reloader
+    from treewalk.server.watching import Watch
+
+_LARGE = 50_000  # bytes from which a body is read beside the loop
+PARSERS: Mapping[str, Callable[[bytes], Parsed]] = {
+    "alertmanager": alertmanager.parse,
+    "gatus": gatus.parse,
+    "grafana": grafana.parse,
+    "generic": generic.parse,
+}
+
+
+def _both(one: Callable[[Event], None], other: Callable[[Event], None]) -> Callable[[Event], None]:
+    def told(event: Event) -> None:
+        one(event)
+        other(event)
+
+    return told
+
+
+class Service:
+    """What the routes work with. `opened` is told the numbers of incidents that alerts have opened."""
+
+    def __init__(
+        self, operations: Operations, settings: ServerSettings, keys: Keys, opened: Callable[[Sequence[int]], None]
+    ) -> None:
+        self.operations, self.settings, self.keys, self.opened = operations, settings, keys, opened
+        self.started = operations.app.clock.now()
+        self.inbox = Inbox(operations.app.database)
+        self.router = Router(operations.app.workspace.forest.slas.values())
+        self.collector = Collector(self.inbox, self._route, operations.app.clock.now)
+        self.measures = Measures(lambda: self.operations, self.inbox)
+        operations.watch = _both(operations.watch, self.measures.seen)
+        operations.journal = self.measures.counting(operations.journal)
+        self.rate = Rate(settings.rate.per_second, settings.rate.burst, operations.app.clock.monotonic)
+        self.reloader: Reloader | None = None
+        self.reloaded: Reload | None = None
+        self.watch: Watch | None = None
+        self.telegram: Listener | None = None
+
+    def note_reload(self, found: Reload) -> None:
+        """Keep how the last reading of the files went."""
+        self.reloaded = found
+        self.measures.reloaded(found)
+
+    def adopt(self, operations: Operations, keys: Keys) -> None:
+        """Go on with content that was read again; its secrets and bounds hold from the next request on."""
+        settings = operations.app.workspace.settings.server
+        if settings.rate != self.settings.rate:
+            self.rate = Rate(settings.rate.per_second, settings.rate.burst, operations.app.clock.monotonic)
+        self.operations, self.settings, self.keys = operations, settings, keys
+        self.router = Router(operations.app.workspace.forest.slas.values())
+
+    def _route(self, alert: Alert) -> Route:
+        return self.router.route(alert)
+
+    async def webhook(self, source: str, request: Request) -> dict[str, Any]:
+        """Take in one message; what became of it, once it is committed."""
+        key = self.keys.webhooks[source]
+        signature = request.headers.get(key.signature_header, "") if key.secret else ""
+        if not signature:  # else only the body can tell
+            self._check(request, source, (self.keys.server, key))
+        self._slow_down(source, request)
+        body = await self.body(source, request)
+        if signature and not key.signed(signature, body):
+            self.measures.refused(source, "not allowed")
+            raise HTTPException(401, "the signature does not fit the body")
+        parse = PARSERS[source]
+        try:
+            found = await asyncio.to_thread(parse, body) if len(body) > _LARGE else parse(body)
+        except UsageError as error:
+            self.measures.refused(source, "not understood")
+            raise HTTPException(400, str(error)) from None
+        result = await self.take(source, found.alerts)
+        return {
+            "new": result.new,
+            "repeated": result.repeated,
+            "no_sla": result.unmapped,
+            "opened": result.opened,
+            "joined": result.joined,
+            "truncated": found.truncated,
+            "problems": list(found.problems),
+        }
+
+    def _slow_down(self, source: str, request: Request) -> None:
+        """Whether this sender sends too much. Raises HTTPException that says when to come again."""
+        seconds = self.rate.wait(source, request.client.host if request.client else "")
+        if seconds:
+            self.measures.refused(source, "too many")
+            # Alertmanager sends again at once after a 503 only; after a 429, when its group is due (decision 105).
+            code = 503 if source == "alertmanager" else 429
+            raise HTTPException(code, "too many messages (server.rate)", {"Retry-After": str(seconds)})
+
+    async def take(self, source: str, alerts: Sequence[Alert]) -> Accepted:
+        """Take alerts in; what became of them, once they are committed. Raises StoreError."""
+        try:
+            result = await self.collector.accept(alerts)
+        except StoreError:
+            self.measures.refused(source, "not written")
+            raise
+        self.measures.accepted(source, result)
+        if result.opened:
+            self.opened(result.opened)
+        return result
+
+    async def body(self, source: str, request: Request) -> bytes:
+        """The body of a request. Raises HTTPException when it is too large."""
+        limit, parts, size = self.settings.max_body, [], 0
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                self.measures.refused(source, "too large")
+                raise HTTPException(413, f"the body has more than {limit} bytes (server.max_body)")
+            parts.append(part)
+        return b"".join(parts)
+
+    def may(self, request: Request) -> None:
+        """Whether this request may read. Raises HTTPException."""
+        self._check(request, None, (self.keys.server,))
+
+    def may_change(self, request: Request) -> str:
+        """Whether this request may throw switches, which needs the token always; who it is, for the audit."""
+        if self.keys.server.empty:
+            raise HTTPException(403, "set server.token in treewalk.yaml to do this over HTTP")
+        self.may(request)
+        return f"http {request.client.host if request.client else 'unknown'}"
+
+    def _check(self, request: Request, source: str | None, keys: Sequence[Key]) -> None:
+        if self.keys.none:
+            # A page in a browser on this machine may not reach in by a name that it made point here.
+            if not is_loopback(host_of(request.headers.get("host", ""))):
+                raise HTTPException(403, "without a secret treewalk is only asked as localhost or 127.0.0.1")
+            return
+        given = request.headers.get("authorization", "")
+        # All are tried, whichever fits: the time tells nothing.
+        shown = [key.shown(given) for key in keys]
+        if any(shown):
+            return
+        if source is not None:
+            self.measures.refused(source, "not allowed")
+        if all(key.empty for key in keys):
+            what = f"server.webhooks.{source}" if source else "server.token"
+            raise HTTPException(403, f"there are secrets, but none for this address: set {what} in treewalk.yaml")
+        raise HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Bearer realm="treewalk"'})
