@@ -598,7 +598,7 @@ async def test_updates_come_by_webhook_to_who_knows_the_secret(tmp_path: Path, a
             path, header = "/webhooks/telegram", "X-Telegram-Bot-Api-Secret-Token"
             good = {header: ENVIRON["HOOK_SECRET"]}
             assert (await client.post(path, json=update, headers=good)).status_code == 404
-            web.state.telegram = s.listener
+            web.state.service.telegram = s.listener
             for wrong in ({}, {header: ""}, {header: "a-secret-that-is-long-enougH"}, {header: "ü"}):
                 sent = {key: value.encode() for key, value in wrong.items()}
                 assert (await client.post(path, json=update, headers=sent)).status_code == 401
