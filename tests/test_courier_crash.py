@@ -1,6 +1,8 @@
 """A courier that is killed at random instants: no message is lost, and at most one a kill comes twice."""
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -9,18 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import pytest
-from treewalk.store.casebook import Casebook
-from treewalk.store.database import SqliteDatabase
-from treewalk.store.outbox import Outbox
 
 from tests.crash.target import running_target, write_workspace
 from tests.support.messengers import postbox
 from tests.support.serving import serving
 from tests.test_courier import Office
 
-KILLS = 25
-INCIDENTS = 60
+ROUNDS = 20  # each ends with a kill
+EACH = 10  # incidents a round
 
 
 def until(done: Callable[[], object], what: str, seconds: float = 60.0) -> None:
@@ -30,63 +28,76 @@ def until(done: Callable[[], object], what: str, seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-def carrier(workspace: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-m", "tests.crash.carrier", str(workspace)], stdout=subprocess.PIPE)
+class Carrier:
+    """Couriers, one after the other, each a process that is killed."""
+
+    def __init__(self, workspace: Path) -> None:
+        command = [sys.executable, "-m", "tests.crash.carrier", str(workspace)]
+        self._nursery = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = 0
+
+    def start(self) -> None:
+        assert self._nursery.stdin
+        assert self._nursery.stdout
+        self._nursery.stdin.write("\n")
+        self._nursery.stdin.flush()
+        self.pid = int(self._nursery.stdout.readline())
+
+    def kill(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+        self.pid = 0
+
+    def end(self) -> None:
+        self.kill()
+        self._nursery.kill()
+        self._nursery.wait(timeout=10)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_courier_killed_at_random_instants_loses_nothing(tmp_path: Path, seed: int) -> None:
-    dice = random.Random(seed)
+class _Now:
+    def now(self) -> float:
+        return time.time()
+
+
+def test_a_courier_killed_at_random_instants_loses_nothing(tmp_path: Path) -> None:
+    dice = random.Random(1)
     with postbox() as box:
-        box.statuses = [500 if dice.random() < 0.1 else 200 for _ in range(400)]
+        box.statuses = [500 if dice.random() < 0.1 else 200 for _ in range(200)]
         (tmp_path / "treewalk.yaml").write_text(
             f"notify: {{channels: {{ops: {{url: '{box.url}'}}}}, timeout: 1s, tries: 100}}\n"
         )
-        database = SqliteDatabase(tmp_path / ".treewalk" / "memory.db")
-        cases, outbox = Casebook(database), Outbox(database)
-        office = Office.__new__(Office)
-        office.database, office.cases = database, cases
-
-        class Now:
-            def now(self) -> float:
-                return time.time()
-
-        office.clock = Now()  # type: ignore[assignment]
-        process = carrier(tmp_path)
+        office = Office(tmp_path / ".treewalk")
+        office.clock = _Now()  # type: ignore[assignment]
+        carrier = Carrier(tmp_path)
+        carrier.start()
+        until(lambda: office.outbox.read_up_to() is not None, "its first look")
         living: list[int] = []
-        opened = kills = 0
-        until(lambda: outbox.read_up_to() is not None, "its first look")
         try:
-            while opened < INCIDENTS or living or kills < KILLS:
-                if opened < INCIDENTS and dice.random() < 0.7:
-                    living.append(office.opened("orders"))
-                    opened += 1
-                if living and dice.random() < 0.5:
-                    office.close(living.pop(dice.randrange(len(living))))
-                time.sleep(dice.uniform(0, 0.05))
-                if kills < KILLS and dice.random() < 0.35 and _carries(process):
-                    time.sleep(dice.uniform(0, 0.08))
-                    process.kill()
-                    process.wait(timeout=10)
-                    kills += 1
-                    process = carrier(tmp_path)
-            _carries(process)
-            until(lambda: outbox.counts().get(("ops", "sent"), 0) == INCIDENTS, "the end of the queue", 120)
+            for _ in range(ROUNDS):
+                before = len(box.titles)
+                closing = [living.pop(0) for _ in range(len(living) // 2)]
+                living += [office.opened("orders") for _ in range(EACH)]
+                for number in closing:
+                    office.close(number)
+                goal = before + dice.randrange(1, 8)
+                until(lambda goal=goal: len(box.titles) >= goal, "a few posts")  # type: ignore[misc]
+                time.sleep(dice.uniform(0, 0.02))
+                carrier.kill()
+                carrier.start()
+            for number in living:
+                office.close(number)
+
+            def done() -> bool:
+                ends = {t for t in box.titles if " resolved" in t}
+                return len(ends) == ROUNDS * EACH and set(office.outbox.counts()) == {("ops", "sent")}
+
+            until(done, "the end of the queue", 120)
         finally:
-            process.kill()
-            process.wait(timeout=10)
+            carrier.end()
         came = Counter(box.titles)
-        closed = [t for t in came if " resolved" in t]
-        assert len(closed) == INCIDENTS
-        extra = sum(count - 1 for count in came.values())
-        print(f"{sum(came.values())} posts, {kills} kills, {extra} came twice")
-        assert extra <= kills
-
-
-def _carries(process: "subprocess.Popen[bytes]") -> bool:
-    """Wait until it has begun."""
-    assert process.stdout
-    return bool(process.stdout.readline()) or process.poll() is None
+        twice = sum(count - 1 for count in came.values())
+        print(f"{sum(came.values())} posts, {ROUNDS} kills, {twice} came twice")
+        assert twice <= ROUNDS
 
 
 def test_a_server_tells_what_it_does_and_counts_it(tmp_path: Path) -> None:
