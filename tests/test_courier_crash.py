@@ -17,7 +17,7 @@ from tests.support.messengers import postbox
 from tests.support.serving import serving
 from tests.test_courier import Office
 
-ROUNDS = 20  # each ends with a kill
+ROUNDS = 12  # each ends with a kill
 EACH = 10  # incidents a round
 
 
@@ -64,7 +64,7 @@ def test_a_courier_killed_at_random_instants_loses_nothing(tmp_path: Path) -> No
     with postbox() as box:
         box.statuses = [500 if dice.random() < 0.1 else 200 for _ in range(200)]
         (tmp_path / "treewalk.yaml").write_text(
-            f"notify: {{channels: {{ops: {{url: '{box.url}'}}}}, timeout: 1s, tries: 100}}\n"
+            f"notify: {{channels: {{ops: {{url: '{box.url}?rto=9'}}}}, timeout: 10s, tries: 100}}\n"
         )
         office = Office(tmp_path / ".treewalk")
         office.clock = _Now()  # type: ignore[assignment]
@@ -81,7 +81,7 @@ def test_a_courier_killed_at_random_instants_loses_nothing(tmp_path: Path) -> No
                     office.close(number)
                 goal = before + dice.randrange(1, 8)
                 until(lambda goal=goal: len(box.titles) >= goal, "a few posts")  # type: ignore[misc]
-                time.sleep(dice.uniform(0, 0.02))
+                time.sleep(dice.uniform(0, 0.05))
                 carrier.kill()
                 carrier.start()
             for number in living:
