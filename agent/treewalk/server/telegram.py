@@ -20,7 +20,7 @@ async def listening(
 ) -> AsyncIterator[Listener | None]:
     """The listener, while it listens, on the channel that the courier sends by; None where no bot is configured.
 
-    Raises SettingsError for a missing secret.
+    Raises SettingsError for a secret that is missing or none.
     """
     app = operations.app
     settings = app.workspace.settings.notify.telegram
@@ -33,6 +33,9 @@ async def listening(
 
     shared = channel.notifier if channel is not None else None
     bot = shared if isinstance(shared, TelegramChannel) else TelegramChannel(settings, app.resolve)
+    _ = (
+        bot.bot
+    )  # a token that is none is told at the start, and the library is loaded before anybody waits for an answer
     listener = Listener(bot, OperationsSwitchboard(operations), settings, app.resolve, app.clock, say)
     task = asyncio.create_task(_kept(listener, say))
     try:
