@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from treewalk.cli.common import signed, user
 
 from tests.crash.target import Target, running_target, write_workspace
 
@@ -87,9 +88,20 @@ def test_a_plan_waits_for_a_human_and_yes_does_not_override_it(workspace: Path, 
     assert (code, out.strip()) == (0, "incident 1: approved")
     out, err = fixing.communicate(timeout=90)
     assert fixing.returncode == 0, err
-    assert "ann approved it (cli)" in err
+    assert f"{user()}, as ann approved it (cli)" in err
     code, _, err = run(workspace, "approve", "1", "--who", "bob")
     assert (code, "asks nothing" in err) == (2, True)
+
+
+@pytest.mark.parametrize("who", ["", "ann", "x" * 30_000, "ann\n\x1b[2K", ", as root"])
+def test_a_name_that_is_given_never_hides_the_one_that_the_system_knows(who: str, monkeypatch: Any) -> None:
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody-else")
+    said = signed(who)
+    assert said.startswith(user())
+    assert "somebody-else" not in said
+    assert len(said) < 200
+    assert said.isprintable()
 
 
 def test_a_denied_plan_is_not_done(workspace: Path, target: Target) -> None:

@@ -327,6 +327,12 @@ def test_an_approval_that_is_not_one_changes_nothing(no: Approval) -> None:
     assert ruled(policy, Autonomy.ASK, approval=no, digest="d1" if no.digest else "").ruling == "ask"
 
 
+def test_a_user_of_a_channel_may_approve_through_it_and_through_no_other() -> None:
+    policy = Policy(users=(("telegram", "ana"),))
+    for via, ruling in (("telegram", "proceed"), ("web", "ask"), ("", "ask")):
+        assert ruled(policy, Autonomy.ASK, approval=yes(via=via), digest="d1").ruling == ruling
+
+
 def test_whoever_is_listed_may_approve_from_outside() -> None:
     found = ruled(Policy(approvers=("ana",)), Autonomy.ASK, approval=yes(via="telegram"), digest="d1")
     assert found.ruling == "proceed"

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ async def test_a_flood_of_refusals_does_not_fill_the_audit(tmp_path: Path, api: 
 
 async def test_a_listed_user_whom_policy_does_not_let_approve_spends_no_answer(tmp_path: Path, api: BotApi) -> None:
     async with scene(tmp_path, api) as s:
-        object.__setattr__(s.operations.policy, "approvers", ("ben",))
+        s.operations.policy = replace(s.operations.policy, approvers=("ben",), users=())
         number, made, shown = await s.asked()
         api.press(ANA, shown, "Approve")
         await s.handled()
@@ -663,11 +664,13 @@ async def test_a_missing_token_and_a_weak_webhook_secret_are_named(tmp_path: Pat
 
 async def test_without_a_list_of_its_own_policy_takes_the_bots_users_as_approvers(tmp_path: Path, api: BotApi) -> None:
     async with scene(tmp_path, api, listen=False) as s:
-        assert s.operations.policy.approvers == ("ana", "ben")
+        policy = s.operations.policy
+        assert policy.may_approve("ana", "telegram")
+        assert not policy.may_approve("ana", "web")
     file = tmp_path / "w" / "treewalk.yaml"
     file.write_text(file.read_text().replace("policy:\n", "policy:\n  approval: {approvers: []}\n"))
     async with App.open(tmp_path / "w", environ=ENVIRON) as app:
-        assert app.workspace.policy.approvers == ()
+        assert not app.workspace.policy.may_approve("ana", "telegram")
 
 
 # the whole server

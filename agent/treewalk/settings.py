@@ -212,8 +212,8 @@ class MaintenanceSettings(FreezeSettings):
 
 
 class ApprovalSettings(_Strict):
-    """Who may approve (names as channels know them; not given: the users of `notify.telegram`; empty: nobody from
-    outside), and for how long it is asked."""
+    """Who may approve (names as channels know them; not given: the users of `notify.telegram`, through it; empty:
+    nobody from outside), and for how long it is asked."""
 
     expires: Duration = 1800.0
     approvers: list[str] = Field(default_factory=list)

@@ -18,7 +18,7 @@ _CLOCKS = 1.0  # seconds by which a chat's times, which are whole seconds, may l
 
 
 class OperationsSwitchboard:
-    """The port `Switchboard`. Answers count for those that policy lists as approvers, letter for letter."""
+    """The port `Switchboard`. Answers count for those whom policy lets approve."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
@@ -29,7 +29,7 @@ class OperationsSwitchboard:
         asked = self._digest(number, digest)
         if asked is None:
             return Answer("not asked", asking=self._asks(number))
-        if who not in self._operations.policy.approvers:
+        if not self._operations.policy.may_approve(who, via):
             self.refused("refused answer", who, {"why": "not an approver", "via": via, "granted": granted}, number)
             return Answer("not allowed", asking=True)
         try:

@@ -124,13 +124,20 @@ def parse_span(text: str | None, what: str) -> float | None:
 
 
 def user() -> str:
-    """Who runs this, as the system knows them."""
-    import getpass
+    """Who runs this, as the system knows them: by the process, and not by its environment, which can say anything."""
+    import os
+    import pwd
 
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "somebody"
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def signed(who: str) -> str:
+    """A name that somebody gave, behind the one that the system knows them by; the second can not be hidden by it."""
+    given = " ".join(line(who).split())[:100]
+    return f"{user()}, as {given}" if given else user()
 
 
 def line(text: str | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from treewalk.cli.common import PlainFormat, State, line, note, put, put_json, user
+from treewalk.cli.common import PlainFormat, State, line, note, put, put_json, signed, user
 
 if TYPE_CHECKING:
     from treewalk.operations import Operations
@@ -216,7 +216,7 @@ def deny(
 def _answer(state: State, number: int, who: str, *, granted: bool) -> int:
     from treewalk.operations import Operations
 
-    result = Operations(state.app()).answer(number, who or user(), granted)
+    result = Operations(state.app()).answer(number, signed(who), granted)
     told = {
         "recorded": f"incident {number}: {'approved' if granted else 'denied'}",
         "already": f"incident {number}: somebody else has answered already",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from treewalk.cli.common import PlainFormat, parse_span, put, put_json, user
+from treewalk.cli.common import PlainFormat, parse_span, put, put_json, signed, user
 from treewalk.errors import UsageError
 from treewalk.model.tree import nearest
 
@@ -69,7 +69,7 @@ def promote(
     if force and not who:
         raise UsageError("--force needs a name: --who NAME")
     seconds = parse_span(since, "--since") or 86400.0
-    done, why = asyncio.run(_promoted(context.obj.app(), id, seconds, who or user(), force))
+    done, why = asyncio.run(_promoted(context.obj.app(), id, seconds, signed(who), force))
     if not done:
         put(f"{id} was not promoted: {why}; look at `treewalk memory backtest {id}`, or use --force --who NAME")
         return 1

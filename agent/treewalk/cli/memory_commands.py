@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from treewalk.cli import lesson_commands
-from treewalk.cli.common import PlainFormat, line, put, put_json
+from treewalk.cli.common import PlainFormat, line, put, put_json, signed, user
 from treewalk.errors import UsageError
 from treewalk.model.tree import nearest
 
@@ -56,11 +56,9 @@ def cancel_incident(
     context: typer.Context, number: Annotated[int, typer.Argument(help="The incident's number.")]
 ) -> int:
     """End an incident without doing anything more. What runs at this moment is still recorded."""
-    import getpass
-
     from treewalk.operations import Operations
 
-    done = Operations(context.obj.app()).cancel(number, getpass.getuser())
+    done = Operations(context.obj.app()).cancel(number, user())
     put(f"incident {number} is cancelled" if done else f"incident {number} was closed before")
     return 0 if done else 1
 
@@ -72,11 +70,9 @@ def acknowledge_incident(
     who: Annotated[str, typer.Option(help="Your name.")] = "",
 ) -> int:
     """Say that you have seen it: it goes to no further channel. It approves nothing."""
-    import getpass
-
     from treewalk.operations import Operations
 
-    done = Operations(context.obj.app()).acknowledge(number, who or getpass.getuser())
+    done = Operations(context.obj.app()).acknowledge(number, signed(who))
     put(f"incident {number} is acknowledged" if done else f"incident {number} was acknowledged before")
     return 0
 

@@ -18,12 +18,14 @@ def read_policy(
     windows: Mapping[str, Window],
     item: Item | None,
     problems: list[Problem],
-    listed: Iterable[str] = (),
+    users: Iterable[tuple[str, str]] = (),
 ) -> Policy:
     """The rules of a workspace; a problem at its place for every window that does not exist.
 
-    `listed` are the approvers where the policy names none at all: the people whom a channel knows by their ids.
+    `users` may approve where the policy names nobody at all: people whom a channel (the first of each pair) knows by
+    their ids. Through another channel, where a name can be claimed, they may not.
     """
+    named = "approvers" in settings.approval.model_fields_set
     freeze = [_span(f, windows, _place(item, "freeze", n), problems) for n, f in enumerate(settings.freeze)]
     kept = [
         (m, _span(m, windows, _place(item, "maintenance", n), problems)) for n, m in enumerate(settings.maintenance)
@@ -43,7 +45,8 @@ def read_policy(
         returns=Returns(**settings.returns.model_dump()),
         trust_after=settings.learning.trust_after,
         approval_expires=settings.approval.expires,
-        approvers=tuple(settings.approval.approvers if "approvers" in settings.approval.model_fields_set else listed),
+        approvers=tuple(settings.approval.approvers),
+        users=() if named else tuple(users),
         after=settings.after,
         read_only=settings.read_only,
     )

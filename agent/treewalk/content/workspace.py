@@ -244,8 +244,8 @@ class _Reading:
         from treewalk.content.windows import BUILT_IN
 
         telegram = settings.notify.telegram
-        listed = telegram.users if telegram else ()
-        return read_policy(settings.policy, {**BUILT_IN, **forest.windows}, root, self.problems, listed)
+        users = [("telegram", name) for name in telegram.users] if telegram else []
+        return read_policy(settings.policy, {**BUILT_IN, **forest.windows}, root, self.problems, users)
 
     def triage(self, root: Item | None, settings: Settings, forest: Forest) -> Triage:
         from treewalk.content.triage import read_triage

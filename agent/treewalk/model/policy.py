@@ -131,8 +131,13 @@ class Policy:
     trust_after: int | None = None  # wins after which a learned pattern is trusted without a human; None: never
     approval_expires: float = 1800.0
     approvers: tuple[str, ...] = ()
+    users: tuple[tuple[str, str], ...] = ()  # a channel, and the name of one whose id it checks
     after: float = 300.0
     read_only: bool = False
+
+    def may_approve(self, who: str, via: str) -> bool:
+        """Whether the answer of this name counts. The command line's does: who has it can change the files too."""
+        return bool(who) and (via == "cli" or who in self.approvers or (via, who) in self.users)
 
     def tier_of(self, kind: str, default: Autonomy, node: str, node_type: str, tags: Mapping[str, str]) -> TierRule:
         """The tier of a step: `never` wherever any rule says so, else the most specific rule, else the action's own.

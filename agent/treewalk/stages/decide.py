@@ -78,8 +78,7 @@ def _answered(line: Line, context: Context, policy: Policy) -> Line:
         return line
     valid = (
         approval.granted
-        and bool(approval.who)
-        and (approval.via == "cli" or approval.who in policy.approvers)
+        and policy.may_approve(approval.who, approval.via)
         and bool(context.digest)
         and approval.digest == context.digest
         and approval.at <= context.now < approval.expires
