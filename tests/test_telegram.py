@@ -21,6 +21,7 @@ from treewalk.operations import Operations
 from treewalk.sandbox.bot_api import TOKEN, BotApi, Shown, running_bot_api
 from treewalk.server.web import build
 from treewalk.settings import TelegramSettings
+from treewalk.store.database import SqliteDatabase
 from treewalk.switchboard import OperationsSwitchboard
 
 from tests.crash.target import running_target, write_workspace
@@ -363,6 +364,21 @@ async def test_listed_users_ask_how_things_stand_and_stop_everything(tmp_path: P
         assert "was not on" in await commanded(s, BEN, "/revive")
         assert "/revive" in await commanded(s, ANA, "/help")
         assert [row["who"] for row in s.audit("kill on") + s.audit("kill off")] == ["ana", "ben", "ben"]
+
+
+async def test_a_listed_user_says_that_an_incident_is_seen(tmp_path: Path, api: BotApi) -> None:
+    async with scene(tmp_path, api) as s:
+        number, made, _ = await s.asked()
+        gone = Message("incident:1", "escalation", Rendered("it failed", "", "", ""), incident=number, over=True)
+        await s.channel.send(gone)
+        assert "/seen_1: I have seen it" in api.last().text
+        assert "not listed" in await commanded(s, MALLORY, "/seen_1")
+        assert await commanded(s, ANA, "/seen_1") == "Incident 1: seen by ana."
+        assert await commanded(s, BEN, "/seen 1") == "Incident 1 was seen before."
+        assert "no incident number 99" in await commanded(s, BEN, "/seen 99")
+        assert "Which one?" in await commanded(s, BEN, "/seen <b>it</b>")
+        assert [row["who"] for row in s.audit("acknowledge")] == ["ana"]
+        assert s.approval(number, made) is None
 
 
 async def test_others_command_nothing_and_are_audited(tmp_path: Path, api: BotApi) -> None:
@@ -709,6 +725,40 @@ async def test_serve_asks_somebody_approves_and_it_is_done(tmp_path: Path, api: 
             assert served.stop() == 0
         assert not any(TOKEN.partition(":")[2] in line for line in served.said)
         assert any("@treewalk_bot listens" in line for line in served.said)
+
+
+async def test_a_press_while_the_server_is_dead_counts_when_it_lives_again(tmp_path: Path, api: BotApi) -> None:
+    with running_target() as target:
+        folder = workspace(tmp_path / "w", api, target.url)
+        with serving(folder, environ=ENVIRON) as served:
+            httpx.post(f"{served.url}/webhooks/generic", json={"name": "Stale", "sla": "fresh_one"}, timeout=60)
+            memory = SqliteDatabase(folder / ".treewalk" / "memory.db")
+            sent = "SELECT id FROM deliveries WHERE channel = 'telegram' AND state = 'sent'"
+            await until(lambda: api.messages and memory.query(sent), "the question", 40)
+            served.kill()
+        shown = api.last()
+        api.press(ANA, shown, "Approve")
+        assert target.broken("one")
+        with serving(folder, environ=ENVIRON) as served:
+            await until(lambda: "resolved" in shown.text, "how it ended", 60)
+            assert not target.broken("one")
+            assert len(api.messages) == 1
+            assert served.stop() == 0
+
+
+async def test_nobody_answers_so_the_buttons_go_and_nothing_is_done(tmp_path: Path, api: BotApi) -> None:
+    with running_target() as target:
+        folder = workspace(tmp_path / "w", api, target.url)
+        file = folder / "treewalk.yaml"
+        file.write_text(file.read_text().replace("policy:\n", "policy:\n  approval: {expires: 4s}\n"))
+        with serving(folder, environ=ENVIRON) as served:
+            httpx.post(f"{served.url}/webhooks/generic", json={"name": "Stale", "sla": "fresh_one"}, timeout=60)
+            await until(lambda: api.messages and "escalated" in api.last().text, "the escalation", 60)
+            assert "nobody answered in time" in api.last().text
+            assert api.last().labels() == []
+            assert target.broken("one")
+            assert not any(path.startswith("/mend") for path in target.calls)
+            assert served.stop() == 0
 
 
 async def test_a_bot_that_cannot_be_reached_does_not_keep_the_server_from_serving(tmp_path: Path, api: BotApi) -> None:

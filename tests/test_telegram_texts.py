@@ -142,6 +142,9 @@ def test_commands_are_told_from_texts() -> None:
     assert texts.command("/kill too  hot\nnow") == ("kill", "", "too  hot\nnow")
     assert texts.command("/KILL@other_bot") == ("kill", "other_bot", "")
     assert texts.command("please /kill") is None
+    assert (
+        texts.command("/seen_7@treewalk_bot") == texts.command("/seen@treewalk_bot 7") == ("seen", "treewalk_bot", "7")
+    )
     assert texts.command("/k" * 5000) is None
 
 

@@ -272,6 +272,9 @@ class Switchboard(Protocol):
     def answer(self, number: int, digest: str, who: str, granted: bool, via: str) -> Answer:
         """Answer what an incident asks about the plan of that digest (its first 32 characters or more)."""
 
+    def acknowledge(self, number: int, who: str, via: str) -> bool:
+        """Keep that somebody has seen an incident; False when that was kept before. Raises UsageError."""
+
     def details(self, number: int) -> Mapping[str, Any]:
         """An incident's document with its plan (`life`) and its `timeline`. Raises UsageError when there is none."""
 

@@ -51,6 +51,10 @@ class OperationsSwitchboard:
         now = self._operations.app.clock.now()
         return any(row["incident"] == number for row in self._operations.cases.questions(now))
 
+    def acknowledge(self, number: int, who: str, via: str) -> bool:
+        """Keep that somebody has seen it, which approves nothing. Raises UsageError."""
+        return self._operations.acknowledge(number, who, via)
+
     def details(self, number: int) -> Mapping[str, Any]:
         """One incident. Raises UsageError."""
         found = self._operations.app.store.incident(number)

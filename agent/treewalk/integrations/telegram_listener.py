@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LONGEST_PAUSE = 60.0  # seconds between two tries
 _HOUR = 3600.0
 _EACH, _ALL = 20, 200  # refusals an hour that are kept, of one user and in all: strangers must not fill the disk
-_COMMANDS = ("status", "incidents", "kill", "revive", "help", "start")
+_COMMANDS = ("status", "incidents", "seen", "kill", "revive", "help", "start")
 _VIA = "telegram"
 
 
@@ -210,6 +210,8 @@ class Listener:
         if found is None or found[0] not in _COMMANDS:
             return
         name, bot, rest = found
+        if bot and not self._username:  # by webhook an update may come before the bot knows its own name
+            self._username = await self.channel.username()
         if bot and bot.lower() != self._username.lower():
             return
         why = self._unheard(message)
@@ -242,6 +244,8 @@ class Listener:
             return texts.standing(await asyncio.to_thread(board.standing))
         if name == "incidents":
             return texts.listed(await asyncio.to_thread(board.incidents, 10))
+        if name == "seen":
+            return await self._seen(who, rest)
         if name == "kill":
             await asyncio.to_thread(board.kill, who, clean(" ".join(rest.split()))[:200] or "no reason given")
             return f"The kill switch is <b>ON</b>, by {escaped(who)}. /revive turns it off."
@@ -253,6 +257,15 @@ class Listener:
                 )
             return f"The kill switch is off, by {escaped(who)}." if was_on else "The kill switch was not on."
         return texts.HELP
+
+    async def _seen(self, who: str, rest: str) -> str:
+        if not re.fullmatch(r"\d{1,18}", rest, re.ASCII):
+            return "Which one? Write /seen and the incident's number."
+        try:
+            new = await asyncio.to_thread(self._board.acknowledge, int(rest), who, _VIA)
+        except UsageError as error:
+            return escaped(str(error))
+        return f"Incident {rest}: seen by {escaped(who)}." if new else f"Incident {rest} was seen before."
 
     async def _reply(self, message: Message, html: str) -> None:
         await self.channel.say(message.chat.id, html, message.message_id)

@@ -17,10 +17,11 @@ Verb = Literal["approve", "deny", "details"]
 SHOWN = 32  # characters of a plan's digest that a button carries: 128 bits
 _MARKS: Mapping[str, Verb] = {"a": "approve", "d": "deny", "i": "details"}
 _DATA = re.compile(r"([adi]):(\d{1,18}):([0-9a-f]{32})", re.ASCII)
-_COMMAND = re.compile(r"/([A-Za-z]{1,32})(?:@(\w{1,64}))?(?:\s+(.*))?$", re.DOTALL | re.ASCII)
+_COMMAND = re.compile(r"/([A-Za-z]{1,32})(?:_(\d{1,18}))?(?:@(\w{1,64}))?(?:\s+(.*))?$", re.DOTALL | re.ASCII)
 HELP = (
     "/status: the kill switch, incidents that live, what is asked\n"
     "/incidents: the newest ten\n"
+    "/seen number: you have seen an incident, and nobody else need be told\n"
     "/kill why: stop everything, now\n"
     "/revive: let things run again\n"
     "Plans are approved by the buttons below them."
@@ -52,14 +53,16 @@ def pressed(data: str) -> Press | None:
 
 
 def command(text: str) -> tuple[str, str, str] | None:
-    """A command in small letters, the bot that it is for (or nothing), and what follows it."""
+    """A command in small letters, the bot that it is for (or nothing), and what follows it (`/seen_7` is `/seen 7`)."""
     found = _COMMAND.match(text)
-    return (found[1].lower(), found[2] or "", (found[3] or "").strip()) if found else None
+    return (found[1].lower(), found[3] or "", f"{found[2] or ''} {found[4] or ''}".strip()) if found else None
 
 
 def body(message: Message) -> str:
     """A message's text as Telegram's HTML. The question is never cut."""
     tail = ""
+    if message.kind == "escalation" and message.incident is not None:
+        tail = f"\n\n/seen_{message.incident}: I have seen it"
     if (asked := message.question) is not None:
         tail = (
             f"\n\n<b>May this be done?</b> {escaped(asked.text, 1000)}\n"

@@ -33,9 +33,7 @@ async def listening(
 
     shared = channel.notifier if channel is not None else None
     bot = shared if isinstance(shared, TelegramChannel) else TelegramChannel(settings, app.resolve)
-    _ = (
-        bot.bot
-    )  # a token that is none is told at the start, and the library is loaded before anybody waits for an answer
+    _ = bot.bot  # before anybody waits: a token that is none is told now, and loading the library takes its time
     listener = Listener(bot, OperationsSwitchboard(operations), settings, app.resolve, app.clock, say)
     task = asyncio.create_task(_kept(listener, say))
     try:
