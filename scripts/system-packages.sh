@@ -18,6 +18,7 @@ if [ "$what" = test ]; then
     [ -x /bin/busybox ] || packages="$packages busybox-static"
     need java default-jre-headless
     need mvn maven
+    need chromium chromium
 fi
 [ -z "$packages" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

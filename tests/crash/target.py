@@ -36,6 +36,13 @@ class Target:
         bad = self.broken(found[2])
         return (90.0 if bad else 1.0) if found[1] == "age" else float(bad)
 
+    def pause(self) -> None:
+        """What happens before every answer: nothing."""
+
+    def then(self, query: str, value: float, at: float) -> float:
+        """What it was at another time, when this is its value now."""
+        return value if at > time.time() - 60 else min(value, 1.0)
+
 
 class _Handler(BaseHTTPRequestHandler):
     target: Target
@@ -45,6 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        self.target.pause()
         parts = urlsplit(self.path)
         self._prometheus(parts.path, {k: v[-1] for k, v in parse_qs(parts.query).items()})
 
@@ -52,6 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         path = urlsplit(self.path).path
         if path.startswith("/api/"):
+            self.target.pause()
             self._prometheus(path, {k: v[-1] for k, v in parse_qs(body.decode()).items()})
             return
         with self.target.lock:
@@ -68,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
             start, end = float(params["start"]), float(params["end"])
             step = max(float(params.get("step", "1").rstrip("s")), (end - start) / 500)
             times = [start + step * k for k in range(int((end - start) / step) + 1)]
-            points = [[t, str(value if t > time.time() - 60 else min(value, 1.0))] for t in times]
+            points = [[t, str(self.target.then(params["query"], value, t))] for t in times]
             data = {"resultType": "matrix", "result": [{"metric": {"__name__": "m"}, "values": points}]}
         else:
             data = {
@@ -92,9 +101,9 @@ class _Quiet(ThreadingHTTPServer):
 
 
 @contextmanager
-def running_target() -> Iterator[Target]:
-    """A target on a port of loopback."""
-    target = Target()
+def running_target(target: Target | None = None) -> Iterator[Target]:
+    """A target, or the one that is given, on a port of loopback."""
+    target = target or Target()
     handler = type("Handler", (_Handler,), {"target": target})
     server = _Quiet(("127.0.0.1", 0), handler)
     server.daemon_threads = True

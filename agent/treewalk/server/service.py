@@ -11,6 +11,7 @@ from fastapi import HTTPException, Request
 from treewalk.errors import StoreError, UsageError
 from treewalk.integrations import alertmanager, gatus, generic, grafana
 from treewalk.model.alert import Alert, Parsed
+from treewalk.model.diagnosis import Measurement
 from treewalk.model.events import Event
 from treewalk.server.collector import Collector
 from treewalk.server.keys import Key, Keys, host_of, is_loopback
@@ -58,10 +59,16 @@ class Service:
         operations.watch = _both(operations.watch, self.measures.seen)
         operations.journal = self.measures.counting(operations.journal)
         self.rate = Rate(settings.rate.per_second, settings.rate.burst, operations.app.clock.monotonic)
+        self.latest: dict[str, tuple[float, Measurement]] = {}
         self.reloader: Reloader | None = None
         self.reloaded: Reload | None = None
         self.watch: Watch | None = None
         self.telegram: Listener | None = None
+
+    def measured(self, sla: str, found: Measurement) -> None:
+        """Count a measurement of the watch, and keep the newest for whoever looks."""
+        self.latest[sla] = self.operations.app.clock.now(), found
+        self.measures.measured(sla, found)
 
     def note_reload(self, found: Reload) -> None:
         """Keep how the last reading of the files went."""

@@ -43,7 +43,7 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
     api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None)
     service: Service = api.state.service
     check_watch(operations.app)
-    service.watch = Watch(lambda alert: service.take(SOURCE, [alert]), say, service.measures.measured)
+    service.watch = Watch(lambda alert: service.take(SOURCE, [alert]), say, service.measured)
     carrying = Carrying(operations, say)
     service.measures.registry.register(carrying.measures)
 

@@ -41,6 +41,7 @@ def _mark(room: Room) -> tuple[Any, ...]:
     return (
         room.views.mark(),
         operations.killed(),
+        {name: one.status for name, (_, one) in room.service.latest.items()},
         [row["digest"] for row in operations.cases.questions(room.now())],
         [
             walk.begun if (walk := room.walks.of(name)) and walk.done else 0
@@ -83,6 +84,10 @@ def measured(room: Room, sla: str, newest: Mapping[str, Any] | None) -> dict[str
         found = room.operations.app.store.incident(newest["number"])
         if found.get("timing", {}).get("at", 0.0) >= at:
             document = found
+    watched = room.service.latest.get(sla)
+    if watched is not None and (document is None or watched[0] > document["timing"]["at"]):
+        when, last = watched
+        return {"status": last.status, "shown": last.shown, "limit": last.limit, "reason": last.reason, "at": when}
     if document is None:
         return {"status": "not measured", "shown": None, "limit": None, "reason": "", "at": None}
     about = {key: document[key] for key in ("status", "shown", "limit", "reason")}

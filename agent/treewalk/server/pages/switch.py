@@ -26,8 +26,9 @@ async def throw(room: Room, request: Request, session: Session, form: Mapping[st
     if what == "kill":
         if not why:
             raise Refused(400, "say why, for those who find it switched on")
-        await asyncio.to_thread(room.operations.kill, who, why)
-        return room.on(session, "/switch", "The kill switch is on: nothing is changed by treewalk")
+        problems = await asyncio.to_thread(room.operations.kill, who, why)
+        half = f" But {'; '.join(problems)}." if problems else ""
+        return room.on(session, "/switch", f"The kill switch is on: nothing is changed by treewalk.{half}")
     if what == "revive":
         was_on = await asyncio.to_thread(room.operations.revive, who)
         return room.on(session, "/switch", "The kill switch is off" if was_on else "The kill switch was off already")
