@@ -19,6 +19,7 @@ if [ "$what" = test ]; then
     need java default-jre-headless
     need mvn maven
     need chromium chromium
+    need chromium chromium
 fi
 [ -z "$packages" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

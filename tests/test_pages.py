@@ -1,5 +1,6 @@
 """The pages of `treewalk serve`, asked without a browser: who may look, who may change, and what is shown."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,17 +10,33 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from treewalk.app import App
+from treewalk.errors import StoreError, UsageError
 from treewalk.model.acting import Plan, VerifySpec
+from treewalk.model.place import Place
+from treewalk.model.series import Series
+from treewalk.model.tree import Forest, Node, Sla, Tree
 from treewalk.operations import Operations
-from treewalk.server.pages.gate import own_path
+from treewalk.server.pages.gate import Refused, own_path
+from treewalk.server.pages.plots import plot
 from treewalk.server.pages.sessions import LASTS, TRIES, WITHIN, Sessions, Tries, good_name
 from treewalk.server.pages.shield import POLICY
+from treewalk.server.pages.slas import Look, rows_of
+from treewalk.server.pages.streams import MOST as streams_bound
+from treewalk.server.pages.streams import Streams, event
+from treewalk.server.pages.walks import MOST as walks_bound
+from treewalk.server.pages.walks import Walks
 from treewalk.server.web import build
 
 from tests.crash.target import write_workspace
+from tests.support.answers import free_port
 
 TOKEN = "s3cret-token"
 HERE = "http://127.0.0.1"
@@ -407,3 +424,172 @@ def test_a_way_to_go_on_never_leads_elsewhere(text: str) -> None:
 def test_a_name_for_the_audit_is_one_short_plain_line(text: str) -> None:
     name: Any = good_name(text)
     assert name is None or (0 < len(name) <= 64 and name.isprintable() and "<" not in name)
+
+
+class Watcher:
+    """Who asked for a stream, as far as a stream cares."""
+
+    def __init__(self) -> None:
+        self.gone = False
+
+    async def is_disconnected(self) -> bool:
+        return self.gone
+
+
+async def told(streams: Streams, watcher: Any, look: Any, count: int) -> list[str]:
+    """The first events of a stream, which is then left."""
+    found: list[str] = []
+    async for chunk in streams.answer(watcher, look, every=0.0).body_iterator:
+        if str(chunk).startswith("event"):
+            found.append(str(chunk))
+            watcher.gone = len(found) == count
+    return found
+
+
+async def test_a_stream_tells_what_has_changed_once_and_ends_when_nobody_listens() -> None:
+    streams, turns = Streams(lambda: None, lambda request: True), iter(range(100))
+
+    async def look() -> list[str]:
+        turn = next(turns)
+        return ["<p>same</p>", f"<p>{turn // 10}</p>\n<p>more</p>"]
+
+    found = await told(streams, Watcher(), look, 4)
+    assert found == [event(text) for text in ("<p>same</p>", *(f"<p>{k}</p>\n<p>more</p>" for k in range(3)))]
+    assert found[1] == "event: part\ndata: <p>0</p>\ndata: <p>more</p>\n\n"
+    assert streams.open == 0
+
+
+async def test_streams_end_with_the_server_the_session_and_the_store() -> None:
+    async def look() -> list[str]:
+        return ["<p>x</p>"]
+
+    async def broken() -> list[str]:
+        raise StoreError("gone")
+
+    for streams, asked_for in (
+        (Streams(lambda: "stopping", lambda request: True), look),
+        (Streams(lambda: None, lambda request: False), look),
+        (Streams(lambda: None, lambda request: True), broken),
+    ):
+        assert await told(streams, Watcher(), asked_for, 1) == []
+        assert streams.open == 0
+
+
+async def test_a_browser_that_leaves_is_noticed_by_a_real_server() -> None:
+    streams = Streams(lambda: None, lambda request: True)
+
+    async def endpoint(request: Request) -> Response:
+        async def look() -> list[str]:
+            return ["<p>x</p>"]
+
+        return streams.answer(request, look, every=0.02)
+
+    port = free_port()
+    config = uvicorn.Config(Starlette(routes=[Route("/", endpoint)]), port=port, log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    async with httpx.AsyncClient() as client, client.stream("GET", f"http://127.0.0.1:{port}/") as response:
+        async for line in response.aiter_lines():
+            if line.startswith("data"):
+                break
+        assert streams.open == 1
+    for _ in range(500):
+        if streams.open == 0:
+            break
+        await asyncio.sleep(0.01)
+    assert streams.open == 0
+    server.should_exit = True
+    await serving
+
+
+async def test_only_so_many_pages_are_watched_at_once() -> None:
+    streams = Streams(lambda: None, lambda request: True)
+    streams.open = streams_bound
+    with pytest.raises(Refused, match="are being watched already") as refused:
+        streams.answer(Watcher(), lambda: None)  # type: ignore[arg-type, return-value]
+    assert refused.value.status == 503
+
+
+async def test_one_walk_an_sla_at_a_time_and_a_few_in_all(pages: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, begun = pages.operations.app, asyncio.Event()
+
+    async def endless(*args: Any) -> Any:
+        begun.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(app, "diagnose", endless)
+    walks = Walks(lambda: app)
+    first = walks.start("fresh_one", "anna")
+    assert walks.start("fresh_one", "berta") is first
+    await begun.wait()
+    with pytest.raises(UsageError):
+        walks.start("nope", "anna")
+    for k in range(walks_bound - 1):
+        walks._tasks.add(asyncio.create_task(asyncio.sleep(60), name=str(k)))  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="try again"):
+        walks.start("fresh_two", "anna")
+    tasks = list(walks._tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert first.failed == "the walk was broken off"
+
+
+async def test_a_walk_whose_sources_are_away_says_unknown(pages: Asked) -> None:
+    await pages.log_in()
+    await pages.send("/slas/fresh_one/walk")
+
+    async def until_done() -> str:
+        for _ in range(300):
+            shown = (await pages.client.get("/slas/fresh_one")).text
+            if "a walk of anna" in shown:
+                return shown
+            await asyncio.sleep(0.1)
+        raise AssertionError("it never ended")
+
+    shown = await until_done()
+    assert ("state unknown" in shown, "state healthy" in shown, "state met" in shown) == (True, False, False)
+    assert (
+        "Connection refused" in (await pages.client.get("/slas/fresh_one/node?node=store_one")).text
+        or "unknown" in shown
+    )
+    assert pages.operations.app.store.incidents(10) == [], "a walk from a page leaves no incident behind"
+
+
+def large_tree(count: int) -> Tree:
+    place = Place("t.yaml", 1, 1)
+    nodes = {"top": Node("top", place, depends_on=tuple(f"n{k}" for k in range(count)))}
+    nodes |= {f"n{k}": Node(f"n{k}", place) for k in range(count)}
+    sla = Sla("s", None, None, None, None, ("top",), place)
+    return Forest({"s": sla}, nodes).tree("s")
+
+
+@given(st.sets(st.integers(0, 499)), st.booleans())
+def test_a_large_tree_shows_every_node_that_is_not_healthy(bad: set[int], everything: bool) -> None:
+    verdicts = {
+        name: {"verdict": "unhealthy" if name[1:].isdigit() and int(name[1:]) in bad else "healthy", "reason": ""}
+        for name in ("top", *(f"n{k}" for k in range(500)))
+    }
+    tree = large_tree(500)
+    rows, hidden = rows_of(tree, Look(verdicts, "met", "", None, None, ""), everything)
+    assert {f"n{k}" for k in bad} <= {row["name"] for row in rows}
+    assert len(rows) + hidden == 501
+    assert hidden == (0 if everything else 500 - len(bad))
+
+
+@given(st.lists(st.floats(-1e9, 1e9) | st.just(float("nan"))), st.none() | st.floats(-1e9, 1e9))
+def test_a_plot_stays_within_its_frame(values: list[float], limit: float | None) -> None:
+    series = [Series({}, tuple(float(k) for k in range(len(values))), tuple(values))]
+    found = plot(series, limit, [(1.0, "opened"), (1e9, "later")], 0.0, max(1.0, len(values) - 1.0))
+    if found is None:
+        assert not [v for v in values if v == v]
+        return
+    for line in found.lines:
+        for point in line.split():
+            x, y = map(float, point.split(","))
+            assert 0 <= x <= found.width
+            assert -0.1 <= y <= found.base + 0.1
+    assert found.limit is None or -0.1 <= found.limit <= found.base + 0.1
+    assert [name for _, name, _ in found.moments] in ([], ["opened"])

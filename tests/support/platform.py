@@ -89,6 +89,11 @@ class Platform(Target):
     """The numbers, and whether the pool is full. `slow` seconds go by before every answer."""
 
     slow = 0.0
+    mended = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broke = time.time() - BROKEN_FOR
 
     def pause(self) -> None:
         time.sleep(self.slow)
@@ -104,11 +109,13 @@ class Platform(Target):
     def then(self, query: str, value: float, at: float) -> float:
         found = next(name for name in NUMBERS if re.search(rf"\b{name}\b", query))
         well, broken = NUMBERS[found]
-        since = at - (time.time() - BROKEN_FOR)
+        since = at - self.broke
         wave = 1 + 0.04 * ((at * 0.618) % 1 - 0.5)
-        if since < 0:
+        if not self.full:
+            self.mended = self.mended or time.time()
+        if since < 0 or (self.mended and at >= self.mended):
             return well * wave
-        return (well + (broken - well) * min(1.0, since / 90)) * wave if self.full else value
+        return (well + (broken - well) * min(1.0, since / 90)) * wave
 
 
 def write_platform(folder: Path, url: str, more: str = "") -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 from treewalk.store.casebook import LIVE
 from treewalk.store.database import Database
 
-_ROW = "number, opened, sla, status, root_node, known_error, state, ending, why, updated, closed"
+_ROW = "severity, number, opened, sla, status, root_node, known_error, state, ending, why, updated, closed"
 _LIVE = ", ".join("?" for _ in LIVE)
 
 
@@ -75,6 +75,11 @@ class Views:
         for row in rows:
             found.setdefault(row["incident"], []).append(row["sla"])
         return found
+
+    def severity(self, number: int) -> str | None:
+        """How bad an incident is, where that was told."""
+        rows = self.database.query("SELECT severity FROM incidents WHERE number = ?", [number])
+        return rows[0]["severity"] if rows else None
 
     def question(self, number: int, digest: str) -> Mapping[str, Any] | None:
         """What was asked about one plan, and the answer to it."""

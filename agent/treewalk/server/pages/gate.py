@@ -64,6 +64,14 @@ class Gate:
             raise LoginNeeded
         return session
 
+    def lets_read(self, request: Request) -> bool:
+        """Whether who looks may still do so."""
+        try:
+            self.reader(request)
+        except (LoginNeeded, Refused):
+            return False
+        return True
+
     def need_token(self) -> None:
         """Raises Refused where there are secrets, but none that opens the pages."""
         if self.service.keys.server.empty:

@@ -48,7 +48,7 @@ async def events(room: Room, request: Request, session: Session) -> Response:
             before[:] = mark, [render(f"incident_{part}.html", **values) for part in _PARTS]
         return list(before[1])
 
-    return room.streams.answer(request, look)
+    return room.streams.answer(request, look, every=0.7)
 
 
 async def cancel(room: Room, request: Request, session: Session, form: Mapping[str, str]) -> Response:
@@ -86,7 +86,9 @@ def about(room: Room, number: int, session: Session) -> dict[str, Any]:
         "alerts": room.service.inbox.of(number),
         "proof": (life["outcome"] or {}).get("proof"),
         "actions": (life["outcome"] or {}).get("actions") or [],
-        "shared": room.views.more_slas().get(number, ()),
+        "merged": (life["outcome"] or {}).get("merged_into"),
+        "severity": room.views.severity(number),
+        "shared": operations.cases.slas(number),
         "headline": headline(found),
         "csrf": session.csrf,
         "why_not": room.gate.why_not(session),
@@ -105,14 +107,11 @@ def _question(room: Room, number: int, life: Mapping[str, Any]) -> Mapping[str, 
 
 
 def headline(found: Mapping[str, Any]) -> str:
-    """The incident in one line."""
-    life, sla = found["life"], found["sla"]
+    """The incident in one line; its state stands before it."""
     if "reason" not in found:
-        tail = (life["ending"] or life["state"]).replace("_", " ")
-        return f"{sla}: not diagnosed yet ({tail})" if not life["ending"] else f"{sla}: {tail}, {life['why']}"
+        return f"{found['sla']}: {found['life']['why'] or 'not diagnosed yet'}"
     cause = found["root_cause"]
     blamed = f"{cause['node']} broke it" if cause else "no culprit found"
     measured = f"{found['shown']} against {found['limit']}" if found["shown"] and found["limit"] else found["reason"]
     state = {"met": "is met", "violated": "was violated", "unknown": "could not be measured"}[found["status"]]
-    ended = f"; {life['ending'].replace('_', ' ')}" if life["ending"] else f"; {life['state']} now"
-    return f"{sla} {state} ({measured}); {blamed}{ended if life['state'] != 'diagnosed' else ''}"
+    return f"{found['sla']} {state} ({measured}); {blamed}"

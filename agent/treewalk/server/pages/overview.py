@@ -33,7 +33,7 @@ async def events(room: Room, request: Request, session: Session) -> Response:
             before[:] = mark, render("overview_now.html", **values)
         return [before[1]]
 
-    return room.streams.answer(request, look, every=1.0)
+    return room.streams.answer(request, look, every=1.5)
 
 
 def _mark(room: Room) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from treewalk.model.series import Series
 from treewalk.server.pages.room import Room, number_of
 from treewalk.server.pages.sessions import Session
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 640.0, 150.0, 56.0, 18.0
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM = 680.0, 150.0, 64.0, 52.0, 20.0
 _BEFORE, _AFTER, _POINTS, _MOST_SERIES = 900.0, 600.0, 160, 5
 
 
@@ -27,10 +27,11 @@ class Plot:
 
     lines: tuple[str, ...]
     limit: float | None
-    moments: tuple[tuple[float, str], ...]
+    moments: tuple[tuple[float, str, str], ...]  # where, its name, on which side the name stands
     top: str
     bottom: str
     left: float = LEFT
+    right: float = WIDTH - RIGHT
     width: float = WIDTH
     height: float = HEIGHT
     base: float = HEIGHT - BOTTOM
@@ -52,7 +53,7 @@ def plot(
     spread = (high - low) * 1.06 or 1.0
 
     def x(at: float) -> float:
-        return round(LEFT + (WIDTH - LEFT) * (at - start) / (end - start), 1)
+        return round(LEFT + (WIDTH - RIGHT - LEFT) * (at - start) / (end - start), 1)
 
     def y(value: float) -> float:
         return round((HEIGHT - BOTTOM) * (1 - (value - low) / spread), 1)
@@ -61,7 +62,9 @@ def plot(
     for one in series[:_MOST_SERIES]:
         points = [(t, v) for t, v in zip(one.times, one.values, strict=True) if math.isfinite(v) and start <= t <= end]
         lines.append(" ".join(f"{x(t)},{y(v)}" for t, v in points))
-    shown = [(x(at), name) for at, name in moments if start <= at <= end]
+    shown = [
+        (x(at), name, "start" if place else "end") for place, (at, name) in enumerate(moments) if start <= at <= end
+    ]
     drawn = y(limit) if limit is not None and low <= limit else None
     return Plot(tuple(line for line in lines if line), drawn, tuple(shown), show(max(values)), show(low))
 

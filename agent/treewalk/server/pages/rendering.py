@@ -24,15 +24,18 @@ FILES = {
     "mark.svg": "image/svg+xml",
 }
 _SHAPES = {
-    "healthy": "✓", "met": "✓", "resolved": "✓", "won": "✓", "trusted": "✓", "holds": "✓",
+    "healthy": "✓", "met": "✓", "resolved": "✓", "approved": "✓", "off": "✓", "trusted": "✓", "holds": "✓",
     "degraded": "!", "asking": "!", "waiting": "!", "candidate": "!", "suspended": "!",
     "unhealthy": "✕", "violated": "✕", "escalated": "✕", "not_resolved": "✕", "refused": "✕", "failed": "✕",
+    "denied": "✕", "on": "✕", "closed": "·", "cancelled": "·", "diagnosed": "·", "merged": "·", "retired": "·",
+    "no_fault_found": "·", "rehearsed": "·", "not looked at": "·", "looking": "…", "open": "…", "diagnosing": "…",
+    "planned": "…", "acting": "…", "verifying": "…",
 }  # fmt: skip
 
 
 def shape(word: str) -> str:
     """The sign of a state, for those who see no colours; the word always stands beside it."""
-    return _SHAPES.get(word, "·" if word in ("closed", "cancelled", "diagnosed", "retired", "waiting_look") else "?")
+    return _SHAPES.get(word, "?")
 
 
 def when(at: float | None) -> str:

@@ -31,7 +31,7 @@ class Room:
     def __init__(self, service: Service, ready: Callable[[], str | None]) -> None:
         self.service, self.gate = service, Gate(service)
         self.walks = Walks(lambda: service.operations.app)
-        self.streams = Streams(ready)
+        self.streams = Streams(ready, self.gate.lets_read)
         self.verifying = asyncio.Lock()
         self._said: dict[str, str] = {}
 

@@ -51,17 +51,21 @@ async def events(room: Room, request: Request, session: Session) -> Response:
     room.operations.app.workspace.forest.sla(name)
     everything = request.query_params.get("all") == "1"
     before: list[Any] = [None, []]
+    turn: list[Any] = [0, None]
 
     async def look() -> Iterable[str]:
         walk = room.walks.of(name)
-        mark = await asyncio.to_thread(room.views.mark), walk and (
+        if turn[0] % 4 == 0:  # the memory is asked once a second
+            turn[1] = await asyncio.to_thread(room.views.mark)
+        turn[0] += 1
+        mark = turn[1], walk and (
             walk.begun, walk.stage, walk.done, walk.measured, len(walk.started), len(walk.verdicts)
         )  # fmt: skip
         if mark != before[0]:
             before[:] = mark, await asyncio.to_thread(_parts, room, name, everything)
         return list(before[1])
 
-    return room.streams.answer(request, look, every=0.2)
+    return room.streams.answer(request, look, every=0.25)
 
 
 def _parts(room: Room, name: str, everything: bool) -> list[str]:
@@ -176,9 +180,7 @@ def _look(room: Room, name: str, tree: Tree) -> Look:
     if document is None:
         failed = walk.failed if walk is not None else None
         return Look({}, "not measured", "", None, None, failed or "it was not looked at yet")
-    said = "a walk from this page"
-    if incident is not None:
-        said = f"the diagnosis of incident {incident}"
+    said = "" if incident is not None else f"a walk of {walk.by or 'somebody'}" if walk is not None else ""
     if walk is not None and walk.failed is not None and walk.begun > document["timing"]["at"]:
         said = f"{said}; the walk after it failed: {walk.failed}"
     return Look(

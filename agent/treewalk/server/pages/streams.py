@@ -12,7 +12,7 @@ from treewalk.errors import TreewalkError
 from treewalk.server.pages.gate import Refused
 from treewalk.server.pages.rendering import version
 
-MOST = 100  # streams at once
+MOST = 50  # streams at once
 LASTS = 900.0  # seconds, then the browser asks again, and has to be logged in still
 _PULSE = 15.0  # seconds between signs of life, which also find out who has left
 
@@ -20,10 +20,11 @@ Look = Callable[[], Awaitable[Iterable[str]]]
 
 
 class Streams:
-    """The streams that are open. `ready` says why the server is stopping, or None."""
+    """The streams that are open. `ready` says why the server is stopping, or None; `allowed` whether who asked may
+    still look."""
 
-    def __init__(self, ready: Callable[[], str | None]) -> None:
-        self._ready = ready
+    def __init__(self, ready: Callable[[], str | None], allowed: Callable[[Request], bool]) -> None:
+        self._ready, self._allowed = ready, allowed
         self.open = 0
 
     def answer(self, request: Request, look: Look, every: float = 0.5) -> StreamingResponse:
@@ -40,7 +41,9 @@ class Streams:
         self.open += 1
         try:
             yield "retry: 2000\n\n"
-            while self._ready() is None and clock() - begun < LASTS and not await request.is_disconnected():
+            while self._ready() is None and clock() - begun < LASTS and self._allowed(request):
+                if await request.is_disconnected():
+                    break
                 try:
                     pieces = list(await look())
                 except TreewalkError:
