@@ -17,6 +17,7 @@ from treewalk.model.tree import BaselineSpec, Node, Tree
 from treewalk.model.verdict import Verdict
 from treewalk.ports import Clock, LogSource, MetricSource
 from treewalk.sdk import CheckDefinition
+from treewalk.spans import span
 from treewalk.stages.checkrun import NodeChecker
 from treewalk.stages.conclude import Case, conclude
 from treewalk.stages.gather import Gathered, Gatherer, Heard, collect_evidence
@@ -219,7 +220,8 @@ class _Stopwatch:
     def stage(self, name: str) -> Iterator[None]:
         self.watch(StageStarted(name))
         begin = self.clock.monotonic()
-        yield
+        with span(f"stage {name}"):
+            yield
         self.seconds[name] = self.clock.monotonic() - begin
         self.watch(StageDone(name, self.seconds[name]))
 

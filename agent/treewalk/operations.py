@@ -24,6 +24,7 @@ from treewalk.model.tree import nearest
 from treewalk.pipeline import live
 from treewalk.ports import Durable, Hands, Journal
 from treewalk.rehearsal import Rehearsal, rehearse
+from treewalk.spans import span
 from treewalk.stages.decide import decide
 from treewalk.stages.impact import impact
 from treewalk.stages.intake import measure
@@ -283,7 +284,10 @@ class Operations:
             return "escalated"
         mine._lives += 1
         try:
-            return await live(number, mine.desk, durable)
+            with span(f"incident {sla}", incident=number, sla=sla) as note:
+                ending = await live(number, mine.desk, durable)
+                note("ending", ending)
+            return ending
         finally:
             mine._lives -= 1
 

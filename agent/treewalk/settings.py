@@ -134,10 +134,12 @@ class WalkSettings(_Strict):
 
 class StoreSettings(_Strict):
     """Where the memory lives: a file (`path`, relative to the workspace), or a PostgreSQL that several treewalks
-    share (`url: postgresql://…`)."""
+    share (`url: postgresql://…`). `keep` is for how long documents, timelines, alerts and deliveries of closed
+    incidents stay; null: for ever."""
 
     path: str = ".treewalk/memory.db"
     url: SecretText | None = None
+    keep: Annotated[Duration, Field(gt=0)] | None = 400 * 86400.0
 
 
 class ScopeSettings(_Strict):

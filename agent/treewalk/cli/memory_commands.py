@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from treewalk.cli import lesson_commands
-from treewalk.cli.common import PlainFormat, line, put, put_json, signed, user
+from treewalk.cli.common import PlainFormat, line, parse_span, put, put_json, signed, user
 from treewalk.errors import UsageError
 from treewalk.model.tree import nearest
 
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     lesson_commands.register(memory)
     app.add_typer(incidents, name="incidents")
     app.add_typer(memory, name="memory")
+    app.command("alerts")(list_alerts)
 
 
 @incidents.command("list")
@@ -153,6 +154,56 @@ def search_memory(
 ) -> None:
     """Search all incidents, full text: nodes, causes, known errors, samples of logs."""
     _put_incidents(context.obj.app().store.search(text, limit), format)
+
+
+@memory.command("prune")
+def prune_memory(
+    context: typer.Context,
+    keep: Annotated[str | None, typer.Option(help="For how long things stay, such as 90d (else store.keep).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much there is.")] = False,
+) -> int:
+    """Remove old documents, timelines, alerts and deliveries of closed incidents; `serve` does it once a day.
+
+    Never removed: the audit, the ledger, what was learned, how fixes did, and the list of incidents.
+    """
+    import asyncio
+
+    from treewalk.server.tidying import prune
+    from treewalk.store.pruning import Pruner
+
+    app = context.obj.app()
+    seconds = parse_span(keep, "--keep") or app.workspace.settings.store.keep
+    if seconds is None:
+        put("nothing is removed: store.keep is null, so everything stays; give --keep")
+        return 0
+    pruner = Pruner(app.database, seconds)
+    if dry_run:
+        put(f"would be removed: {pruner.would(app.clock.now())}")
+    else:
+        put(f"removed: {asyncio.run(prune(pruner, app.clock.now()))}")
+    return 0
+
+
+def list_alerts(
+    context: typer.Context,
+    unmapped: Annotated[bool, typer.Option("--unmapped", help="Only those that mean no SLA.")] = False,
+    limit: LimitOption = 20,
+    format: FormatOption = PlainFormat.TEXT,
+) -> None:
+    """The newest alerts first. One that means no SLA is shown with the line to add to a tree file."""
+    from treewalk.stages.report import clock
+    from treewalk.store.pages import END, Pages
+
+    rows = Pages(context.obj.app().database).alerts(END, limit, unmapped=unmapped)
+    if format is PlainFormat.JSON:
+        put_json({"alerts": [dict(row) for row in rows]})
+        return
+    for row in rows:
+        put(f"{clock(row['last_seen'])}  {row['status']:<8} {row['seen']:>5} ×  {row['source']}: {line(row['name'])}")
+        if not row["mapped"]:
+            put(f"    {line(row['because'])}; add: {line(row['hint'])}")
+    if not rows:
+        put("no alerts")
 
 
 def _put_incidents(rows: Sequence[Mapping[str, Any]], format: PlainFormat) -> None:

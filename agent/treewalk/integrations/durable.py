@@ -6,18 +6,23 @@ DBOS is one a process. An incident's workflow has the id `incident-N`; started t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from treewalk.errors import StoreError
+from treewalk.model.redact import redact
 from treewalk.ports import Durable
+from treewalk.spans import span
 
 Live = Callable[[int, Durable], Awaitable[str]]
 _NAME = "treewalk"
 _VERSION = "2"  # of the order of steps in pipeline.live; workflows of another version are not replayed
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+_TOGETHER = 200  # workflows that are removed at a time
 _live: Live | None = None
 _workflow: Any = None
 _home: asyncio.AbstractEventLoop | None = None
@@ -45,9 +50,10 @@ class _Steps:
 
         async def at_home() -> Any:
             """What was taken over runs on a loop of DBOS's own; connections belong to the loop that opened them."""
-            if _home is None or asyncio.get_running_loop() is _home:
-                return await function()
-            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(function), _home))
+            with span(f"step {name}"):
+                if _home is None or asyncio.get_running_loop() is _home:
+                    return await function()
+                return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(function), _home))
 
         return await DBOS.run_step_async({"name": name}, at_home)
 
@@ -92,7 +98,9 @@ class Workflows:
             _register()
             DBOS.launch()
         except (SQLAlchemyError, OSError) as error:
-            raise StoreError(f"the workflows' database cannot be used: {type(error).__name__}") from None
+            with contextlib.suppress(Exception):  # it is one a process: half of one would be taken for a whole
+                DBOS.destroy(workflow_completion_timeout_sec=0)
+            raise StoreError(_why(self.url, error)) from None
         self._launched = True
 
     async def close(self) -> None:
@@ -123,12 +131,48 @@ class Workflows:
             found = State(str(one.status), attempt, str(one.executor_id or ""), foreign)
             attempt += 1
 
+    async def forget(self, before: float) -> int:
+        """Remove workflows that ended and were begun before a time (Unix seconds); how many. Raises StoreError."""
+        return await asyncio.to_thread(self._forget, datetime.fromtimestamp(before, UTC).isoformat())
+
+    def _forget(self, before: str) -> int:
+        from dbos import DBOS
+        from sqlalchemy.exc import SQLAlchemyError
+
+        count = 0
+        try:
+            while True:
+                found = DBOS.list_workflows(
+                    end_time=before, status=list(_ENDED), limit=_TOGETHER, load_input=False, load_output=False
+                )
+                if not found:
+                    return count
+                DBOS.delete_workflows([one.workflow_id for one in found])
+                count += len(found)
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreError(_why(self.url, error)) from None
+
     async def take_over(self, executors: Sequence[str]) -> int:
         """Go on with what dead processes left; how many workflows."""
         from dbos import DBOS
 
         found = await asyncio.to_thread(DBOS._recover_pending_workflows, list(executors))
         return len(found)
+
+
+def _why(url: str, error: Exception) -> str:
+    """Which database it is that cannot be used, why, and what to do; nothing of a password."""
+    said = (redact(str(getattr(error, "orig", None) or error)).strip().splitlines() or [type(error).__name__])[0][:300]
+    if url.startswith("sqlite:///"):
+        path = url.removeprefix("sqlite:///")
+        broken = "malformed" in said or "not a database" in said
+        hint = (
+            "move it away: incidents under way are begun again, and what was done stands in the ledger"
+            if broken
+            else "check its rights and the room on the disk"
+        )
+        return f"the workflows' database {path} cannot be used: {said}; {hint}"
+    return f"the workflows' database {redact(url)} cannot be used: {said}; check store.url and that it can be reached"
 
 
 def _identity(number: int, attempt: int) -> str:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from treewalk.errors import CircuitOpen, SourceError, SourceTimeout, SourceUnreachable
 from treewalk.model.quantity import format_duration
 from treewalk.ports import Clock
+from treewalk.spans import span
 
 T = TypeVar("T")
 
@@ -68,14 +69,15 @@ class Guard:
     def __post_init__(self) -> None:
         self._gate = asyncio.Semaphore(self.concurrency)
 
-    async def call(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask, and again where it may pass (nobody answered, server errors), with full jitter.
+    async def call(self, ask: Callable[[], Awaitable[T]], about: str = "") -> T:
+        """Ask, and again where it may pass (nobody answered, server errors), with full jitter. `about` is for traces.
 
         Raises SourceTimeout, CircuitOpen, or the SourceError of the last try.
         """
         self.calls += 1
         try:
-            return await self._call(ask)
+            with span(f"ask {self.name}", source=self.name, question=about):
+                return await self._call(ask)
         except SourceError as error:
             self.errors[type(error).__name__] += 1
             raise

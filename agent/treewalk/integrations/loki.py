@@ -163,7 +163,7 @@ class Loki:
         return False
 
     async def _get(self, path: str, params: Mapping[str, str]) -> Any:
-        body = await self._guard.call(lambda: self._fetch(path, params))
+        body = await self._guard.call(lambda: self._fetch(path, params), params.get("query", path))
         try:
             return json.loads(body)
         except (ValueError, RecursionError):

@@ -66,7 +66,9 @@ class Prometheus:
 
     async def instant(self, query: str, at: float) -> Sequence[Sample]:
         """The value of every series at a time (Unix seconds). Raises SourceError."""
-        result, told = await self._ask(lambda c: _heard(c, c.custom_query(query, params={"time": repr(float(at))})))
+        result, told = await self._ask(
+            lambda c: _heard(c, c.custom_query(query, params={"time": repr(float(at))})), query
+        )
         return Answered(_samples(result, self._guard.name), told["warnings"], told["infos"])
 
     async def range(self, query: str, start: float, end: float, step: float) -> Sequence[Series]:
@@ -77,7 +79,7 @@ class Prometheus:
         warnings, infos = dict[str, None](), dict[str, None]()
         for first, last in pieces(start, end, step):
             params = {"query": query, "start": repr(first), "end": repr(last), "step": repr(float(step))}
-            result, told = await self._ask(lambda c, p=params: _heard(c, _query_range(c, p)))  # type: ignore[misc]
+            result, told = await self._ask(lambda c, p=params: _heard(c, _query_range(c, p)), query)  # type: ignore[misc]
             warnings.update(dict.fromkeys(told["warnings"]))
             infos.update(dict.fromkeys(told["infos"]))
             for series in _series(result, self._guard.name):
@@ -112,7 +114,7 @@ class Prometheus:
         except SourceError:
             return "not told"
 
-    async def _ask(self, ask: Callable[[Any], T]) -> T:
+    async def _ask(self, ask: Callable[[Any], T], about: str = "") -> T:
         async def once() -> T:
             call = Call()
 
@@ -122,7 +124,7 @@ class Prometheus:
 
             return await in_thread(work, call.cut)
 
-        return await self._guard.call(once)
+        return await self._guard.call(once, about)
 
     def _blocking(self, ask: Callable[[Any], T]) -> T:
         """One blocking call, every failure of the network and of the answer turned into a SourceError."""

@@ -18,6 +18,7 @@ from treewalk.server.keys import Key, Keys, host_of, is_loopback
 from treewalk.server.measures import Measures
 from treewalk.server.rate import Rate
 from treewalk.settings import ServerSettings
+from treewalk.spans import span
 from treewalk.stages.route import Route, Router
 from treewalk.store.inbox import Accepted, Inbox
 
@@ -88,6 +89,13 @@ class Service:
 
     async def webhook(self, source: str, request: Request) -> dict[str, Any]:
         """Take in one message; what became of it, once it is committed."""
+        with span(f"webhook {source}", source=source) as note:
+            told = await self._webhook(source, request)
+            note("alerts", told["new"] + told["repeated"])
+            note("opened", ",".join(str(number) for number in told["opened"]))
+            return told
+
+    async def _webhook(self, source: str, request: Request) -> dict[str, Any]:
         key = self.keys.webhooks[source]
         signature = request.headers.get(key.signature_header, "") if key.secret else ""
         if not signature:  # else only the body can tell

@@ -14,11 +14,13 @@ import uvicorn
 
 from treewalk.channels import channels_of
 from treewalk.errors import SettingsError
+from treewalk.integrations import tracing
 from treewalk.server.carrying import Carrying
 from treewalk.server.keys import is_loopback, keys_of
 from treewalk.server.reloading import Reload, Reloader
 from treewalk.server.service import Service
 from treewalk.server.starting import Starter
+from treewalk.server.tidying import tidy
 from treewalk.server.watching import SOURCE, Watch, check_watch
 from treewalk.server.web import build
 from treewalk.settings import ServerSettings
@@ -37,6 +39,15 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
     secret that is missing, StoreError.
     """
     host = address(settings, operations, say)
+    end_tracing = tracing.start(os.environ, say)
+    try:
+        await _serve(operations, settings, host, say)
+    finally:
+        end_tracing()  # here and not in a thread: the loop's threads ended with the workflows
+    say("stopped; incidents under way are taken up again at the next start")
+
+
+async def _serve(operations: Operations, settings: ServerSettings, host: str, say: Callable[[str], None]) -> None:
     stopping: list[str] = []
     starter = Starter(operations, settings.concurrency, say)
     operations.crew.queued = True
@@ -54,7 +65,10 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
     service.reloader = Reloader(service, host, say, _check, changed)
     with contextlib.closing(_listen(host, settings.port)) as listener:
         async with operations.crew.working() as workflows:
-            tasks = [asyncio.create_task(starter.run(workflows))]
+            tasks = [
+                asyncio.create_task(starter.run(workflows)),
+                asyncio.create_task(tidy(lambda: service.operations, workflows, say)),
+            ]
             await changed(operations)
             config = uvicorn.Config(
                 api,
@@ -80,7 +94,6 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await carrying.end()
         await operations.retire(all=True)
-    say("stopped; incidents under way are taken up again at the next start")
 
 
 async def _watch(service: Service, operations: Operations) -> None:
