@@ -47,8 +47,10 @@ def add(api: FastAPI, service: Service, ready: Callable[[], str | None]) -> None
         why = await why_not()
         return PlainTextResponse("ready\n") if why is None else PlainTextResponse(f"not ready: {why}\n", 503)
 
-    metrics_answers: Answers = {**refusals(), **_TEXT}
-    del metrics_answers[422]
+    told = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    metrics_answers: Answers = {
+        code: {"description": one["description"], "content": told} for code, one in refusals().items() if code != 422
+    } | _TEXT
 
     @api.get(
         "/metrics", dependencies=read, response_class=PlainTextResponse, responses=metrics_answers, tags=["health"]

@@ -101,7 +101,7 @@ def _decisions(api: FastAPI, service: Service) -> None:
         "/api/incidents/{number}/answer",
         dependencies=[Depends(bearer)],
         response_model=shapes.Answered,
-        responses=refusals(404, 409, 413),
+        responses=refusals(400, 404, 409, 413),
         tags=["approvals"],
     )
     async def answer(request: Request, number: Number, given: shapes.Answer) -> Any:

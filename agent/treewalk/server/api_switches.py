@@ -37,7 +37,7 @@ def add(api: FastAPI, service: Service) -> None:
         "/api/read-only",
         dependencies=token,
         response_model=shapes.ReadOnly,
-        responses=refusals(413),
+        responses=refusals(400, 413),
         tags=["switches"],
     )
     async def read_only(request: Request, wish: shapes.ReadOnlyWish) -> Any:

@@ -21,6 +21,7 @@ Number = Annotated[int, Path(description="The incident's number.")]
 
 bearer = HTTPBearer(auto_error=False, description="server.token of treewalk.yaml")
 _TOLD = {
+    400: "The body could not be read.",
     401: "A token is needed, or it is not the right one.",
     403: "It is shut: there are secrets, but none for this address.",
     404: "There is none of that name.",
