@@ -81,6 +81,7 @@ LABELS = [
     "POST /webhooks/gatus",
     "POST /webhooks/generic",
     "POST /webhooks/grafana",
+    "POST /webhooks/telegram",
 ]
 
 

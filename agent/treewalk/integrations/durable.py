@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -115,7 +115,7 @@ class Workflows:
         """Begin to work on an incident; nothing happens where somebody does already."""
         from dbos import DBOS, SetWorkflowID
 
-        with SetWorkflowID(_identity(number, attempt)):
+        with self._told(), SetWorkflowID(_identity(number, attempt)):
             await DBOS.start_workflow_async(_register(), number)
 
     async def state(self, number: int) -> State:
@@ -124,7 +124,8 @@ class Workflows:
 
         attempt, found = 0, State(None, 0, "")
         while True:
-            one = await DBOS.get_workflow_status_async(_identity(number, attempt))
+            with self._told():
+                one = await DBOS.get_workflow_status_async(_identity(number, attempt))
             if one is None:
                 return found
             foreign = one.app_version not in (None, _VERSION)
@@ -137,10 +138,9 @@ class Workflows:
 
     def _forget(self, before: str) -> int:
         from dbos import DBOS
-        from sqlalchemy.exc import SQLAlchemyError
 
         count = 0
-        try:
+        with self._told():
             while True:
                 found = DBOS.list_workflows(
                     end_time=before, status=list(_ENDED), limit=_TOGETHER, load_input=False, load_output=False
@@ -149,15 +149,23 @@ class Workflows:
                     return count
                 DBOS.delete_workflows([one.workflow_id for one in found])
                 count += len(found)
-        except (SQLAlchemyError, OSError) as error:
-            raise StoreError(_why(self.url, error)) from None
 
     async def take_over(self, executors: Sequence[str]) -> int:
         """Go on with what dead processes left; how many workflows."""
         from dbos import DBOS
 
-        found = await asyncio.to_thread(DBOS._recover_pending_workflows, list(executors))
-        return len(found)
+        with self._told():
+            return len(await asyncio.to_thread(DBOS._recover_pending_workflows, list(executors)))
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the database complains of, as a StoreError."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreError(_why(self.url, error)) from None
 
 
 def _why(url: str, error: Exception) -> str:

@@ -6,13 +6,23 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 
+from treewalk.server.routes import refusals
 from treewalk.server.service import Service
 
 
 def add(api: FastAPI, service: Service) -> None:
     """Add the route. It answers 404 while no bot listens here."""
 
-    @api.post("/webhooks/telegram", name="updates of Telegram", operation_id="webhook_telegram")
+    answers = refusals(404, 413)
+    del answers[422]
+
+    @api.post(
+        "/webhooks/telegram",
+        name="updates of Telegram",
+        operation_id="webhook_telegram",
+        responses=answers,
+        tags=["approvals"],
+    )
     async def webhook(request: Request) -> dict[str, Any]:
         """What people press and write."""
         listener = service.telegram

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from treewalk.errors import TreewalkError
+from treewalk.model.redact import redact
 from treewalk.store.inbox import Inbox
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ class Starter:
             self._wake.clear()
             try:
                 await self._turn(workflows)
-            except TreewalkError as error:  # a memory that cannot be read now: looked at again
-                self._say(f"incidents wait: {error}")
+            except Exception as error:  # noqa: BLE001  nobody else begins incidents: this has to go on
+                self._tell(0, f"incidents wait: {redact(str(error))}")
+            else:
+                self._told.discard(0)
             await self._operations.retire()
             with_place = len(self._begun) < self.limit
             try:
@@ -66,10 +68,14 @@ class Starter:
         self._begun.add(number)
         try:
             await workflows.start(number)
-        except TreewalkError as error:
+        except Exception as error:  # noqa: BLE001  it is tried again, and the others must not wait for it
             self._begun.discard(number)
-            if number not in self._told:
-                self._told.add(number)
-                self._say(f"incident {number} waits: {error}")
+            self._tell(number, f"incident {number} waits: {redact(str(error))}")
         else:
             self._say(f"incident {number} begun")
+
+    def _tell(self, number: int, line: str) -> None:
+        """Say something about an incident (0: about all) once."""
+        if number not in self._told:
+            self._told.add(number)
+            self._say(line)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from treewalk.errors import TreewalkError
+from treewalk.model.redact import redact
 from treewalk.store.pruning import Pruned, Pruner
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ async def tidy(operations: Callable[[], Operations], workflows: Any, say: Callab
             try:
                 removed = await prune(Pruner(app.database, keep), app.clock.now())
                 forgotten = await workflows.forget(app.clock.now() - keep)
-            except TreewalkError as error:  # tomorrow is another day
-                say(f"what is old could not be removed: {error}")
+            except Exception as error:  # noqa: BLE001  tomorrow is another day
+                say(f"what is old could not be removed: {redact(str(error))}")
             else:
                 if removed.any or forgotten:
                     say(f"older than store.keep and removed: {removed}, {forgotten} workflows")
