@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import promql_parser
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 from treewalk.app import App
 from treewalk.content.workspace import load_workspace
 from treewalk.integrations import gatus
-from treewalk.operations import Operations
 from treewalk.server.keys import keys_of
-from treewalk.server.measures import Measures
 from treewalk.stages.route import Router
-from treewalk.store.inbox import Inbox
+
+from tests.support.serving import serving
 
 REPO = Path(__file__).parent.parent
 DEPLOY = REPO / "deploy"
@@ -51,15 +52,16 @@ def deployed(tmp_path: Path) -> Path:
     return folder
 
 
-def metrics_known(tmp_path: Path) -> set[str]:
-    """Every name under which treewalk's metrics can be asked for."""
-    (tmp_path / "treewalk.yaml").write_text("{}\n")
-    app = App(load_workspace(tmp_path), environ={})
-    operations = Operations(app)
+def metrics_known(workspace: Path) -> set[str]:
+    """Every name under which a running treewalk can be asked for its metrics."""
+    (workspace / "treewalk.yaml").write_text("{}\n")
+    with serving(workspace) as served:
+        text = httpx.get(f"{served.url}/metrics").text
+    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
     names = set()
-    for metric in Measures(operations, Inbox(app.database)).registry.collect():
-        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
-        names |= {metric.name + suffix for suffix in suffixes.get(metric.type, ("",))}
+    for metric in text_string_to_metric_families(text):
+        if metric.name.startswith("treewalk_") and not metric.name.endswith("_created"):
+            names |= {metric.name + suffix for suffix in suffixes.get(metric.type, ("",))}
     return names
 
 
@@ -77,11 +79,13 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 def test_every_question_of_the_dashboard_and_the_rules_is_promql_about_metrics_that_there_are(tmp_path: Path) -> None:
-    known = metrics_known(tmp_path)
+    known, asked = metrics_known(tmp_path), set()
     for where, text in expressions():
         promql_parser.parse(text)
         names = set(re.findall(r"\btreewalk_\w+", text))
         assert names <= known, f"{where}: {names - known}"
+        asked |= names
+    assert known == asked, "a metric that is neither in the dashboard nor in a rule"
 
 
 def test_the_panels_of_the_dashboard_stand_beside_one_another() -> None:
