@@ -21,6 +21,7 @@ from treewalk.server.reloading import Reload, Reloader
 from treewalk.server.service import Service
 from treewalk.server.starting import Starter
 from treewalk.server.tidying import tidy
+from treewalk.server.warming import warm
 from treewalk.server.watching import SOURCE, Watch, check_watch
 from treewalk.server.web import build
 from treewalk.settings import ServerSettings
@@ -85,6 +86,7 @@ async def _serve(operations: Operations, settings: ServerSettings, host: str, sa
             if (why := operations.read_only()) is not None:
                 say(f"treewalk only looks, nothing is changed: {why}")
             say(f"listening on http://{shown}:{listener.getsockname()[1]}")
+            tasks.append(asyncio.create_task(asyncio.to_thread(warm, operations.app.workspace)))
             try:
                 await _Server(config, stopping, say, service.reloader).serve(sockets=[listener])
             finally:
