@@ -18,7 +18,8 @@ def _have(name: str) -> bool:
     """A program on the path, a setting of the environment that says where a server is, or what a test can fetch."""
     if name == "kafka":
         return kafka.obtainable()
-    return bool(os.environ.get(name) or shutil.which(name) or Path("/usr/sbin", name).exists())
+    built = Path(__file__).parent.parent / ".cache" / name / "bin" / name  # by a script of scripts/
+    return bool(os.environ.get(name) or shutil.which(name) or Path("/usr/sbin", name).exists() or built.exists())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
