@@ -35,6 +35,8 @@ format: setup
 bench: setup
 	@scripts/system-packages.sh demo
 	@$(BIN)/python -m bench.run
+	@$(BIN)/python -m bench.intake
+	@$(BIN)/python -m bench.naming
 
 docs: setup
 	@$(BIN)/python scripts/make_docs.py

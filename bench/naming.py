@@ -27,6 +27,7 @@ from tests.support.serving import Served
 OUT = Path("bench/out")
 FAULT, INCIDENTS, GOAL = "leaked_clients", 25, 1.0
 TOKEN = "bench-token"
+_SETTLE = 5.0  # seconds between the start of the server and the first alert
 
 
 def main() -> None:
@@ -56,7 +57,9 @@ def measure(sandbox: Sandbox) -> list[float]:
     settings.write_text(f"{text}server: {{token: {TOKEN}}}\n")
     served = Served(sandbox.workspace)
     try:
-        with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30) as client:
+        url = served.url
+        time.sleep(_SETTLE)
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30) as client:
             return [_one(client, number) for number in range(1, INCIDENTS + 1)]
     finally:
         served.kill()
