@@ -33,7 +33,8 @@ from treewalk.server.pages.streams import MOST as streams_bound
 from treewalk.server.pages.streams import Streams, event
 from treewalk.server.pages.walks import MOST as walks_bound
 from treewalk.server.pages.walks import Walks
-from treewalk.server.web import build
+from treewalk.server.reloading import Reload
+from treewalk.server.web import Service, build
 
 from tests.crash.target import write_workspace
 from tests.support.answers import free_port
@@ -53,6 +54,7 @@ class Asked:
 
     client: httpx.AsyncClient
     operations: Operations
+    service: Service
 
     async def log_in(self, name: str = "anna", token: str = TOKEN, **more: str) -> httpx.Response:
         return await self.client.post("/login", data={"token": token, "name": name, **more})
@@ -81,7 +83,7 @@ async def asked(workspace: Path) -> AsyncIterator[Asked]:
         api = build(operations, app.workspace.settings.server)
         transport = httpx.ASGITransport(app=api)
         async with httpx.AsyncClient(transport=transport, base_url=HERE, headers={"Origin": HERE}) as client:
-            yield Asked(client, operations)
+            yield Asked(client, operations, api.state.service)
 
 
 @pytest.fixture
@@ -266,8 +268,11 @@ async def test_an_answer_counts_once_and_is_bound_to_the_plan_that_was_read(page
     assert (given.granted, given.who, given.via) == (False, "anna", "web")
     await pages.send(f"/incidents/{number}/answer", digest=plan.digest, answer="approve")
     assert "Somebody has answered before you" in (await pages.client.get(f"/incidents/{number}")).text
-    results = [row["data"]["result"] for row in pages.operations.audit.rows() if row["kind"] == "answer"]
-    assert results == ["older plan", "recorded", "already"]
+    rows = [row for row in pages.operations.audit.rows() if "answer" in row["kind"]]
+    assert [row["data"].get("result") or row["data"]["why"] for row in rows] == [
+        "another plan is asked about", "recorded", "already",
+    ]  # fmt: skip
+    assert {(row["who"], row["data"]["via"]) for row in rows} == {("anna", "web")}
 
 
 async def test_who_is_no_approver_is_refused_and_that_is_audited(pages: Asked) -> None:
@@ -279,7 +284,7 @@ async def test_who_is_no_approver_is_refused_and_that_is_audited(pages: Asked) -
     assert found.status_code == 403
     assert pages.operations.cases.approval(number, plan.digest) is None
     row = pages.operations.audit.rows()[-1]
-    assert (row["who"], row["data"]["result"]) == ("web mallory", "refused: not an approver")
+    assert (row["kind"], row["who"], row["data"]["why"]) == ("refused answer", "mallory", "not an approver")
 
 
 async def test_an_incident_is_cancelled_by_name(pages: Asked) -> None:
@@ -309,7 +314,7 @@ async def test_where_it_is_read_only_no_change_is_offered_or_taken(tmp_path: Pat
         number, plan = asking(pages.operations)
         for path in ("/switch", "/known-errors", f"/incidents/{number}", "/approvals"):
             shown = (await pages.client.get(path)).text
-            assert "treewalk is read only" in shown
+            assert "treewalk only looks" in shown
             forms = re.findall(r'<form[^>]*method="post"[^>]*action="([^"]+)"|<form[^>]*action="([^"]+)"', shown)
             assert {a or b for a, b in forms} <= {"/logout"}, path
         for path, fields in (
@@ -319,6 +324,17 @@ async def test_where_it_is_read_only_no_change_is_offered_or_taken(tmp_path: Pat
             (f"/incidents/{number}/cancel", {}),
         ):
             assert (await pages.send(path, **fields)).status_code == 403
+
+
+async def test_files_that_could_not_be_read_again_are_told_with_their_place(pages: Asked) -> None:
+    await pages.log_in()
+    service: Service = pages.service
+    problem = {"file": "trees/main.yaml", "line": 3, "column": 5, "message": HOSTILE}
+    service.note_reload(Reload(False, 1.0, "SIGHUP", "broken", (problem,)))
+    shown = (await pages.client.get("/")).text
+    assert ("trees/main.yaml:3:5" in shown, "<script>alert" in shown) == (True, False)
+    service.note_reload(Reload(True, 2.0, "SIGHUP"))
+    assert "trees/main.yaml:3:5" not in (await pages.client.get("/")).text
 
 
 async def test_without_a_secret_everybody_on_this_machine_may_look_and_nobody_may_change(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from treewalk.server.pages.gate import Refused
 from treewalk.server.pages.room import Room, number_of
 from treewalk.server.pages.sessions import Session
+from treewalk.switchboard import OperationsSwitchboard
 
 _SAID = {
     "recorded": "Your answer is recorded.",
@@ -66,20 +67,14 @@ async def answer(room: Room, request: Request, session: Session, form: Mapping[s
 
 
 def _answer(room: Room, number: int, session: Session, digest: str, granted: bool) -> str:
-    operations, now = room.operations, room.now()
-    life = operations.cases.life(number)
-    who = session.name
-    why = may_answer(room, session)
-    if why is not None:
-        refused = {"digest": digest[:64], "granted": granted, "via": "web", "result": "refused: not an approver"}
-        operations.audit.add(now, "answer", f"web {who}", refused, number)
-        raise Refused(403, why)
-    if digest != life["digest"]:
-        older = {"digest": digest[:64], "granted": granted, "via": "web", "result": "older plan"}
-        operations.audit.add(now, "answer", f"web {who}", older, number)
+    operations, who = room.operations, session.name
+    operations.cases.life(number)
+    board = OperationsSwitchboard(operations)
+    found = board.answer(number, digest, who, granted, "web")
+    if found.result == "not allowed":
+        raise Refused(403, may_answer(room, session) or "your answer would not count")
+    if found.result == "not asked" and found.asking:
+        said = {"why": "another plan is asked about", "via": "web", "granted": granted, "digest": digest[:64]}
+        board.refused("refused answer", who, said, number)
         return "older plan"
-    if life["state"] != "asking":
-        row = room.views.question(number, digest)
-        return "already" if row is not None and row["granted"] is not None else "not asked"
-    # The name alone, as the list of approvers has it; `via` says that it came from here.
-    return operations.cases.answer(number, digest, who, granted, "web", now)
+    return found.result

@@ -97,9 +97,8 @@ class Gate:
         """Why this session may change nothing, or None when it may. Raises StoreError."""
         if session.open:
             return _OPEN
-        if self.service.operations.desk.read_only():
-            return "treewalk is read only: nothing is changed here"
-        return None
+        why = self.service.operations.read_only()
+        return f"treewalk only looks ({why})" if why is not None else None
 
 
 def from_here(request: Request) -> None:

@@ -84,6 +84,7 @@ class Room:
             "killed": operations.killed(),
             "asked": len(operations.cases.questions(self.now())),
             "why_not": self.gate.why_not(session),
+            "reloaded": self.service.reloaded,
             "said": self._said.pop(session.nonce, None),
         }
 

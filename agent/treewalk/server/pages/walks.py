@@ -73,8 +73,13 @@ class Walks:
         walk = self._of[sla] = Walk(sla, by, app.clock.now())
         task = asyncio.create_task(_go(app, walk))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return walk
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # sources that were closed by a reload; the walk says that it was broken off
 
 
 async def _go(app: App, walk: Walk) -> None:
