@@ -14,6 +14,7 @@ from treewalk.sandbox.bot_html import BadHtml, parsed
 
 TOKEN = "123456:sandbox-token-of-no-worth"  # noqa: S105  it opens nothing
 BOT = {"id": 123456, "is_bot": True, "first_name": "treewalk", "username": "treewalk_bot"}
+CHAT = -100200300
 _LONGEST = 4096
 Json = dict[str, Any]
 
@@ -58,7 +59,7 @@ class BotApi:
 
     def __init__(self, token: str = TOKEN, chats: Mapping[int, str] | None = None) -> None:
         self.token, self.url = token, ""
-        self.chats: dict[int, str] = dict(chats or {-100200300: "supergroup"})
+        self.chats: dict[int, str] = dict(chats or {CHAT: "supergroup"})
         self.messages: list[Shown] = []
         self.answered: list[Json] = []
         self.calls: list[tuple[str, Json]] = []

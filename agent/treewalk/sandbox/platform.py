@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from treewalk.errors import SandboxError
+from treewalk.sandbox.bot_chat import CHAT
+from treewalk.sandbox.bot_chat import TOKEN as BOT_TOKEN
 from treewalk.sandbox.signals import interrupting, undisturbed
 
 PACKAGES = {
@@ -32,8 +34,10 @@ PACKAGES = {
 }
 PORTS = (
     "feed", "topic_redis", "store_redis", "prometheus", "alertmanager", "redis_exporter",
-    "ingestion_metrics", "consumer_metrics", "derived_metrics", "reader_metrics",
+    "ingestion_metrics", "consumer_metrics", "derived_metrics", "reader_metrics", "treewalk", "chat",
 )  # fmt: skip
+TOKEN = "sandbox-token-of-no-worth"  # noqa: S105  it opens a server on loopback, for as long as a sandbox lives
+
 MAX_CLIENTS = 60
 MAX_MEMORY = 24_000_000  # bytes
 SLAS = {
@@ -80,6 +84,16 @@ class Sandbox:
         if found is None:
             raise SandboxError(f"no sandbox in {self.folder}: bring one up with `treewalk sandbox up`")
         return found
+
+    @property
+    def page(self) -> str:
+        """Where treewalk's own page is, while its program `treewalk` runs."""
+        return f"http://127.0.0.1:{self.ports['treewalk']}"
+
+    def serve(self, progress: Progress) -> None:
+        """Start treewalk itself, to which the Alertmanager sends what fires, and wait until it listens."""
+        self.supervisor().startProcess("treewalk")
+        self.wait_for(lambda: _answers(f"{self.page}/readyz"), 60, progress, "treewalk to listen")
 
     def running(self) -> bool:
         """Whether its supervisord is there."""
@@ -273,15 +287,15 @@ class Sandbox:
         self.configure("consumer", store_redis_port=ports["store_redis"])
         self.configure("derived", seconds_an_entity=0.005)
         self.configure("leaker", leave_at=MAX_CLIENTS - 6)
-        values = {"folder": str(self.folder), "ports": ports}
+        values = {"folder": str(self.folder), "ports": ports, "token": TOKEN, "chat": CHAT, "bot": BOT_TOKEN}
         programs = _programs(self.folder, ports)
         user = "root" if os.geteuid() == 0 else ""
         self._render(
             "supervisord.conf", self.folder / "supervisord.conf", {**values, "programs": programs, "user": user}
         )
-        self._render("prometheus.yml", self.folder / "prometheus.yml", values)
-        for name in ("rules.yml", "alertmanager.yml"):
-            shutil.copy(str(data_file(name)), self.folder / name)
+        for name in ("prometheus.yml", "alertmanager.yml"):
+            self._render(name, self.folder / name, values)
+        shutil.copy(str(data_file("rules.yml")), self.folder / "rules.yml")
         for name in ("treewalk.yaml", "trees/sandbox.yaml", "known_errors/sandbox.yaml", "playbooks/skip-poison.yaml"):
             self._render(f"workspace/{name}", self.workspace / name, values)
 
@@ -330,13 +344,22 @@ def _check_name(folder: Path) -> None:
         raise SandboxError(f"{folder}: the path is too long for a unix socket; choose a shorter --dir")
 
 
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  a loopback address of its own
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 def _program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
 def _programs(folder: Path, ports: Mapping[str, int]) -> list[Program]:
+    python = shlex.quote(sys.executable).replace("%", "%%")
+
     def own(name: str, priority: int, *, autostart: bool = True) -> Program:
-        python = shlex.quote(sys.executable).replace("%", "%%")
         return Program(name, f"{python} -m treewalk.sandbox.workers {name}", priority, autostart)
 
     server = f"{_program('redis-server')} --bind 127.0.0.1 --dir {folder}/data --save '' --appendonly no --daemonize no"
@@ -370,6 +393,7 @@ def _programs(folder: Path, ports: Mapping[str, int]) -> list[Program]:
         own("ingestion", 5),
         own("consumer", 6),
         own("derived", 7),
+        Program("treewalk", f"{python} -m treewalk --workspace {folder}/workspace serve", 8, autostart=False),
         own("leaker", 9, autostart=False),
         own("hog", 9, autostart=False),
     ]
