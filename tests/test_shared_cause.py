@@ -140,3 +140,28 @@ async def test_only_another_sla_of_the_same_node_is_joined(tmp_path: Path, same:
     assert scene.cases.same_cause(second, "store") == (first if same else None)
     third = scene.cases.open(scene.sla, "of the same SLA", scene.clock.now())
     assert scene.cases.same_cause(third, "store") is None
+
+
+async def test_nobody_to_blame_while_something_beneath_is_being_mended_waits_and_looks_again(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    first, second = begun(scene)
+    scene.cases.claim(first, ["store"], scene.clock.now())
+    scene.cases.enter(first, "verifying", "proving it", scene.clock.now())
+    scene.blamed = False
+    task = asyncio.create_task(life_of(scene, second))
+    while f"incident {first} is mending a node beneath" not in lines(scene, second):
+        await asyncio.sleep(0)
+    scene.world.broken = False
+    scene.cases.close(first, "resolved", "done", scene.clock.now(), {})
+    assert await task == "resolved"
+    assert f"incident {first} mended it" in scene.cases.life(second)["why"]
+    assert scene.world.did == []
+
+
+async def test_nobody_to_blame_and_nobody_at_work_is_a_matter_for_a_human_at_once(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    first, second = begun(scene)
+    scene.cases.claim(first, ["store"], scene.clock.now())
+    scene.cases.enter(first, "asking", "a human is asked", scene.clock.now())
+    scene.blamed = False
+    assert await life_of(scene, second) == "escalated"

@@ -64,15 +64,25 @@ class _Life:
         self.undos: list[Mapping[str, Any]] = []
         self.acted = False
         self.learned: str | None = None
+        self.after: int | None = None  # the incident whose end was waited for
 
     # diagnosing
 
     async def diagnose(self) -> Mapping[str, Any]:
         """Look; what was found, as data. Ends the life where there is nothing to fix or nobody to blame."""
-        self.found = await self._step("diagnose", self._diagnose)
-        if self.found["ending"]:
-            raise _Over(self.found["ending"], self.found["why"])
-        return self.found
+        for _ in range(_ROUNDS):
+            self.found = await self._step("diagnose", self._diagnose)
+            if not self.found["ending"]:
+                return self.found
+            if self.found["ending"] == "no_fault_found" and self.after is not None:
+                raise _Over("resolved", f"{self._told_of(self.after)}: {self.found['why']}")
+            other = (
+                await self._step("mended below", self._mended_below) if self.found["ending"] == "escalated" else None
+            )
+            if other is None:
+                break
+            await self._wait_for_other(other)
+        raise _Over(self.found["ending"], self.found["why"])
 
     async def _diagnose(self) -> dict[str, Any]:
         desk, sla = self.desk, self.desk.cases.life(self.number)["sla"]
@@ -81,6 +91,13 @@ class _Life:
         said = report.headline(diagnosis)
         desk.cases.diagnosed(self.number, diagnosis, report.document(diagnosis), said, desk.clock.now())
         return found_by(diagnosis, desk, said, desk.cases.life(self.number)["opened"])
+
+    async def _mended_below(self) -> int | None:
+        """Nobody is to blame here; but if another incident is just mending something beneath, its end is waited for."""
+        other = self.desk.cases.mending(self.number, tuple(self.desk.tree(self.found["sla"]).nodes))
+        if other is not None:
+            self._enter("waiting", f"incident {other} is mending a node beneath; waiting for its end")
+        return other
 
     # one cause, one incident
 
@@ -153,13 +170,8 @@ class _Life:
             other = await self._step("claim", self._claim, made)
             if other is None:
                 return found, made
-            await self._step("wait for another incident", self._wait_for, other)
-            try:
-                found = await self.diagnose()
-            except _Over as over:
-                if over.ending == "no_fault_found":
-                    raise _Over("resolved", f"{self._told_of(other)}: {over.why}") from None
-                raise
+            await self._wait_for_other(other)
+            found = await self.diagnose()
             await self.share(found)
             made = await self.plan(found)
         raise _Over("escalated", f"it waited {_ROUNDS} times for other incidents")
@@ -173,6 +185,10 @@ class _Life:
         if other is not None:
             self._enter("waiting", f"incident {other} is at {made.node}; waiting for its end")
         return other
+
+    async def _wait_for_other(self, other: int) -> None:
+        await self._step("wait for another incident", self._wait_for, other)
+        self.after = other
 
     async def _wait_for(self, other: int) -> None:
         while self.desk.cases.life(other)["state"] != "closed":

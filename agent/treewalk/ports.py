@@ -164,6 +164,9 @@ class Cases(Protocol):
     def claim(self, number: int, nodes: Sequence[str], at: float) -> int | None:
         """Take nodes, all or none; the other living incident that has one of them."""
 
+    def mending(self, number: int, nodes: Sequence[str]) -> int | None:
+        """Another incident that is acting on one of these nodes, or proving that it helped."""
+
     def same_cause(self, number: int, node: str) -> int | None:
         """Another incident, of other SLAs and at work at the same time, whose root cause is this node too."""
 

@@ -142,6 +142,7 @@ class Scene:
         self.killed: str | None = None
         self.actions: dict[str, Any] = dict(KINDS)
         self.learned: list[Mapping[str, Any]] = []
+        self.blamed = True  # whether a diagnosis finds a culprit at all
         self.tree: Tree = make_tree({"reader": ["store"], "store": []})
 
     @property
@@ -196,7 +197,7 @@ class Scene:
         cause = RootCause("store", "it is full", "known" if self.error else "reasoned", 0.9)
         match = Match(self.error, "store", ()) if self.error else None
         suspect = Suspect("store", ("reader", "store"), 1, 5.0, {}, verdict)
-        broken = self.world.broken
+        broken = self.world.broken and self.blamed
         return Diagnosis(
             sla, measured, {"reader": verdict, "store": verdict}, (suspect,) if broken else (),
             cause if broken else None, match if broken else None, (), (), Findings(), (), Timing(now, now, 0.1),

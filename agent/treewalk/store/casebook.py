@@ -158,6 +158,15 @@ class Casebook:
                 )
         return None
 
+    def mending(self, number: int, nodes: Sequence[str]) -> int | None:
+        """Another incident that is acting on one of these nodes, or proving that it helped."""
+        rows = self.database.query(
+            "SELECT c.incident AS number, c.node AS node FROM claims AS c JOIN incidents AS i ON i.number = c.incident"
+            " WHERE i.state IN ('acting', 'verifying') AND c.incident != ? ORDER BY c.incident",
+            [number],
+        )
+        return next((int(row["number"]) for row in rows if row["node"] in nodes), None)
+
     def same_cause(self, number: int, node: str) -> int | None:
         """Another incident whose root cause is this node too: one that got there first and has not begun its proof, or
         one that was escalated while this one was open already. Never one of the same SLA."""
