@@ -24,12 +24,13 @@ from treewalk.model.window import Window, parse_days
 from treewalk.store.acknowledging import acknowledge
 from treewalk.store.audit import Audit
 from treewalk.store.casebook import Casebook
-from treewalk.store.database import SqliteDatabase
+from treewalk.store.database import PostgresDatabase, SqliteDatabase
 from treewalk.store.outbox import Outbox
 from treewalk.telling import Teller, digest_message
 
 from tests.support.clocks import StandingClock
 from tests.support.messengers import Memo
+from tests.support.postgres import running_postgres
 
 NIGHT = Window("NIGHT", parse_days("daily"), time(22), time(6), "UTC")
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -43,8 +44,8 @@ class Clock(StandingClock):
 class Office:
     """A memory with incidents, and a courier over it whose clock stands until it is moved."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database = SqliteDatabase(folder / "memory.db")
+    def __init__(self, database: Any) -> None:
+        self.database = database if not isinstance(database, Path) else SqliteDatabase(database / "memory.db")
         self.cases, self.outbox = Casebook(self.database), Outbox(self.database)
         self.clock = Clock(NOON)
         self.said: list[str] = []
@@ -79,11 +80,11 @@ class Office:
     def close(self, number: int, ending: str = "resolved") -> None:
         self.cases.close(number, ending, "as it was", self.clock.now(), {})
 
-    def ask(self, number: int) -> None:
+    def ask(self, number: int, digest: str = "d1") -> None:
         with self.database.writing() as db:
-            db.execute("UPDATE incidents SET digest = 'd1' WHERE number = ?", [number])
-        self.cases.ask(number, "d1", "restart redis?", self.clock.now(), self.clock.now() + 1800)
-        self.cases.enter(number, "asking", "a human is asked", self.clock.now())
+            db.execute("UPDATE incidents SET digest = ? WHERE number = ?", [digest, number])
+        self.cases.ask(number, digest, "restart redis?", self.clock.now(), self.clock.now() + 1800)
+        self.cases.enter(number, "asking", f"a human is asked about {digest}", self.clock.now())
 
     def severity(self, number: int) -> str | None:
         return self.database.query("SELECT severity FROM incidents WHERE number = ?", [number])[0]["severity"]
@@ -98,9 +99,23 @@ async def settled(courier: Courier) -> None:
             pass
 
 
-@pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    found = Office(tmp_path)
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_postgres(tmp_path_factory.mktemp("courier")) as url:
+        yield url.replace("+psycopg", "")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("/usr/lib/postgresql"))])
+def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
+    database: Any = SqliteDatabase(tmp_path / "memory.db")
+    if request.param == "postgres":
+        database = PostgresDatabase(request.getfixturevalue("postgres"))
+        with database.writing() as db:  # a clean one for each test
+            db.execute("DROP SCHEMA public CASCADE")
+            db.execute("CREATE SCHEMA public")
+        database.close()
+        database = PostgresDatabase(request.getfixturevalue("postgres"))
+    found = Office(database)
     yield found
     found.database.close()
 
@@ -158,6 +173,9 @@ async def test_what_cannot_be_edited_gets_the_first_form_the_question_and_the_la
     await settled(courier)
     assert mail.sent[1].question is not None
     assert mail.sent[1].question.digest == "d1"
+    office.ask(number, "d2")
+    await settled(courier)
+    assert mail.sent.pop(2).question != mail.sent[1].question
     office.close(number)
     await settled(courier)
     office.cases.note(number, "alert resolved", "later", office.clock.now())
@@ -394,6 +412,20 @@ async def test_what_was_over_before_a_channel_was_there_is_not_told_to_it(office
     office.cases.note(old, "alert resolved", "late", office.clock.now())
     await settled(office.courier(memo))
     assert [m.incident for m in memo.sent] == [living]
+
+
+async def test_what_goes_into_another_incident_before_it_was_told_is_not_told(office: Office) -> None:
+    memo = Memo()
+    await settled(office.courier(memo))
+    told = office.opened("orders")
+    await settled(office.courier(memo))
+    quiet = office.opened("stock")
+    office.close(quiet, "merged")
+    office.clock.at += 5
+    office.close(told, "merged")
+    await settled(office.courier(memo))
+    assert [m.incident for m in memo.sent] == [told]
+    assert [m.over for _, m in memo.edited] == [True]
 
 
 async def test_trackers_are_told_of_escalations_only(office: Office) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from treewalk.courier import Channel, Courier
-from treewalk.ports import Notifier
 from treewalk.store.outbox import Outbox
 from treewalk.telling import Teller, digest_message
 
@@ -20,7 +18,9 @@ def channels_of(app: App) -> dict[str, Channel]:
     """Every channel that is configured, by name; nothing is contacted yet. Raises SettingsError."""
     settings, found = app.workspace.settings.notify, dict[str, Channel]()
     if settings.telegram is not None:
-        found["telegram"] = Channel(_telegram(app))
+        from treewalk.integrations.telegram import TelegramChannel
+
+        found["telegram"] = Channel(TelegramChannel(settings.telegram, app.resolve))
     if settings.github is not None:
         from treewalk.integrations.github import Github
         from treewalk.integrations.issues import IssueChannel
@@ -39,12 +39,6 @@ def channels_of(app: App) -> dict[str, Channel]:
         for name, one in settings.channels.items():
             found[name] = Channel(AppriseChannel(name, one.url, app.resolve))
     return found
-
-
-def _telegram(app: App) -> Notifier:
-    telegram = import_module("treewalk.integrations.telegram")
-    channel: Notifier = telegram.TelegramChannel(app.workspace.settings.notify.telegram, app.resolve)
-    return channel
 
 
 def courier_of(operations: Operations, say: Callable[[str], None]) -> Courier:

@@ -26,6 +26,7 @@ from treewalk.store.outbox import Delivery, Outbox, Want
 from treewalk.telling import Teller
 
 _LEASE = 10.0  # seconds beyond the time-out after which a delivery under way counts as left by a crash
+_GRACE = 5.0  # for deliveries under way when it is told to stop; what takes longer is sent again later
 _BATCH = 500  # lines of timelines in one look
 _DAY = 86400.0
 Digest = Callable[[Due], Message | None]
@@ -68,14 +69,14 @@ class Courier:
     _stopping: bool = False
 
     async def run(self) -> None:
-        """Look and deliver until cancelled; then what is being delivered is finished, within the time-out."""
+        """Look and deliver until cancelled; then what is being delivered is finished, within a moment."""
         tasks = [asyncio.create_task(self._deliver_all(name)) for name in self.channels]
         try:
             await self._look_on()
         finally:
             self._stopping = True
             if tasks:
-                _, left = await asyncio.wait(tasks, timeout=self.timeout)
+                _, left = await asyncio.wait(tasks, timeout=min(self.timeout, _GRACE))
                 for task in left:
                     task.cancel()
                 await asyncio.gather(*left, return_exceptions=True)
@@ -142,11 +143,11 @@ class Courier:
                 self._note_climb(db, message, name, at)
 
     def _is_news(self, name: str, message: Message) -> bool:
-        """Not what was over before the channel was one."""
+        """Not what was over before the channel was one, and not what went into another incident before it was told."""
         if not message.over or message.incident is None:
             return True
-        closed = self.cases.life(message.incident)["closed"]
-        return closed is None or closed >= self._since.get(name, 0.0)
+        life = self.cases.life(message.incident)
+        return life["ending"] != "merged" and bool(life["closed"] >= self._since.get(name, 0.0))
 
     def _note_climb(self, db: Writer, message: Message, name: str, at: float) -> None:
         span = format_duration(self.notify.escalation.respond.get(message.severity, 0.0))

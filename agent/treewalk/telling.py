@@ -106,7 +106,7 @@ class Teller:
     def _repeats(self, row: Mapping[str, Any]) -> int:
         rows = self.database.query(
             "SELECT count(*) AS many FROM incidents WHERE sla = ? AND number < ? AND opened >= ?"
-            " AND state != 'diagnosed'",
+            " AND state != 'diagnosed' AND (ending IS NULL OR ending != 'merged')",
             [row["sla"], row["number"], row["opened"] - REPEATS_WITHIN],
         )
         return int(rows[0]["many"])

@@ -65,6 +65,10 @@ async def _try(name: str, channel: Channel, now: float, timeout: float) -> dict[
         return {"channel": name, "ok": False, "why": f"no answer within {timeout:g} s"}
     except TreewalkError as error:
         return {"channel": name, "ok": False, "why": redact(str(error))}
+    finally:
+        close = getattr(channel.notifier, "close", None)
+        if close is not None:
+            await close()
     return {"channel": name, "ok": True, "why": ""}
 
 

@@ -62,10 +62,10 @@ class Outbox:
             )
             return True
         row = rows[0]
-        told = json.loads(row["document"]).get("told", -1)
+        past = _told(json.loads(row["document"]))
         if edits and row["id"]:
             state = "due"  # a change of what stands there already wakes nobody
-        if row["digest"] == digest or (not edits and told >= stage_of(message)):
+        if row["digest"] == digest or (not edits and not _says_more(past, message)):
             self._release(db, row, state, at)
             return False
         fresh = row["state"] in ("sent", "failed", "held")  # else it waits after a failure, or is being sent
@@ -76,7 +76,7 @@ class Outbox:
             " WHERE channel = ? AND key = ?",
             [
                 digest,
-                canonical({**document, "told": told}),
+                canonical({**document, **past}),
                 at,
                 row["state"] if row["state"] == "sending" else state,
                 due,
@@ -143,7 +143,9 @@ class Outbox:
         with self.database.writing() as db:
             row = self._row(db, done)
             document = json.loads(row["document"])
+            question = done.message.question
             document["told"] = max(document.get("told", -1), stage_of(done.message))
+            document["asked"] = question.digest if question else document.get("asked", "")
             newer = row["digest"] != done.digest
             db.execute(
                 "UPDATE deliveries SET state = ?, sent = ?, id = ?, due = ?, attempts = 0, updated = ?, why = NULL,"
@@ -246,6 +248,18 @@ def digest_of(message: Message) -> str:
 def stage_of(message: Message) -> int:
     """How much a form tells: 0 a story, 1 that an answer is wanted, 2 the end."""
     return 2 if message.over else 1 if message.question is not None else 0
+
+
+def _told(document: Mapping[str, Any]) -> dict[str, Any]:
+    """How much was told already, and the plan that was last asked about."""
+    return {"told": document.get("told", -1), "asked": document.get("asked", "")}
+
+
+def _says_more(past: Mapping[str, Any], message: Message) -> bool:
+    """Whether a form is worth another message: it tells more, or asks about another plan."""
+    if past["told"] < 2 and message.question is not None and message.question.digest != past["asked"]:
+        return True
+    return bool(past["told"] < stage_of(message))
 
 
 def message_of(data: Mapping[str, Any]) -> Message:
