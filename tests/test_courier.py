@@ -197,6 +197,15 @@ async def test_how_grave_it_is_goes_by_the_rules_and_is_kept(office: Office) -> 
     assert office.severity(repeated) == "P1"
 
 
+async def test_how_grave_it_is_is_kept_where_nobody_is_told(office: Office) -> None:
+    courier = office.courier()
+    await settled(courier)
+    number = office.opened("orders")
+    await settled(courier)
+    assert office.severity(number) == "P2"
+    assert office.outbox.rows(9) == []
+
+
 async def test_a_failure_is_tried_again_with_growing_waits_then_kept_with_its_reason(office: Office) -> None:
     memo = Memo()
     memo.trouble = lambda: SourceUnreachable("nobody there, token=abcdef0123456789abcdef")

@@ -26,6 +26,7 @@ from treewalk.store.outbox import Delivery, Outbox, Want
 from treewalk.telling import Teller
 
 _LEASE = 10.0  # seconds beyond the time-out after which a delivery under way counts as left by a crash
+_CLIMB = 3.0  # between two looks at who waits for an answer
 _GRACE = 5.0  # for deliveries under way when it is told to stop; what takes longer is sent again later
 _BATCH = 500  # lines of timelines in one look
 _DAY = 86400.0
@@ -65,6 +66,7 @@ class Courier:
     results: Counter[tuple[str, str]] = field(default_factory=Counter)
     _since: dict[str, float] = field(default_factory=dict)
     _paused: dict[str, float] = field(default_factory=dict)
+    _climb: float = 0.0
     _climbed: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _stopping: bool = False
 
@@ -99,7 +101,8 @@ class Courier:
             self._since = self.outbox.since(tuple(self.channels), at)
         before, line, numbers = self._changed()
         reached = self._climbing(at)
-        wanted = [(*self.teller.incident(number, at), number) for number in dict.fromkeys([*numbers, *reached])]
+        tell = self.teller.incident if self.channels else self.teller.graded
+        wanted = [(*tell(number, at), number) for number in dict.fromkeys([*numbers, *reached])]
         if wanted or line != before:
             with self.outbox.database.writing() as db:
                 if self.outbox.read_up_to(db) != before:
@@ -115,7 +118,7 @@ class Courier:
             self._climbed |= reached
         self._release(at)
         self._send_digests(at)
-        return before is not None and line != before
+        return len(numbers) >= _BATCH
 
     def _changed(self) -> tuple[int | None, int, Sequence[int]]:
         """How far was looked before, how far now, and the incidents that have something new."""
@@ -157,8 +160,9 @@ class Courier:
     def _climbing(self, at: float) -> dict[int, tuple[str, ...]]:
         """Incidents that wait for a human, and have reached another channel of the chain since the last look."""
         chain = self.notify.escalation
-        if not chain.chain:
+        if not chain.chain or at < self._climb:
             return {}
+        self._climb = at + _CLIMB
         longest = len(chain.chain) * max(chain.respond.values(), default=0.0) + _DAY
         rows = self.outbox.database.query(
             "SELECT number, ending, severity FROM incidents WHERE state = 'asking'"

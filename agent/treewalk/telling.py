@@ -61,6 +61,10 @@ class Teller:
             over=row["state"] == "closed",
         )
 
+    def graded(self, number: int, at: float) -> tuple[Graded, None]:
+        """Only how grave it is, where there is nobody to tell."""
+        return severity(self.triage, self.facts(self._row(number))), None
+
     def facts(self, row: Mapping[str, Any]) -> dict[str, Value]:
         """What rules of triage may ask about an incident, as far as it is known."""
         found = json.loads(row["document"]) if row["document"] else {}
