@@ -30,6 +30,7 @@ _CLIMB = 3.0  # between two looks at who waits for an answer
 _GRACE = 5.0  # for deliveries under way when it is told to stop; what takes longer is sent again later
 _BATCH = 500  # lines of timelines in one look
 _DAY = 86400.0
+_OLD = 7 * _DAY  # what was over so long ago and was never told is told no more
 Digest = Callable[[Due], Message | None]
 
 
@@ -150,7 +151,8 @@ class Courier:
         if not message.over or message.incident is None:
             return True
         life = self.cases.life(message.incident)
-        return life["ending"] != "merged" and bool(life["closed"] >= self._since.get(name, 0.0))
+        begin = max(self._since.get(name, 0.0), self.clock.now() - _OLD)
+        return life["ending"] != "merged" and bool(life["closed"] >= begin)
 
     def _note_climb(self, db: Writer, message: Message, name: str, at: float) -> None:
         span = format_duration(self.notify.escalation.respond.get(message.severity, 0.0))
