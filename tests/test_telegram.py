@@ -72,7 +72,7 @@ class Scene:
         self.said: list[str] = []
         self.channel = TelegramChannel(settings, app.resolve)
         board = OperationsSwitchboard(self.operations)
-        self.listener = Listener(self.channel, board, settings, app.resolve, app.clock, self.said.append)
+        self.listener = Listener(self.channel, board, settings, app.clock, self.said.append)
 
     def ask(self, title: str = "mend it", expires: float = 600.0) -> tuple[int, Plan]:
         """An incident that asks for its plan."""
@@ -186,7 +186,7 @@ async def test_a_flood_of_refusals_does_not_fill_the_audit(tmp_path: Path, api: 
 
 async def test_a_listed_user_whom_policy_does_not_let_approve_spends_no_answer(tmp_path: Path, api: BotApi) -> None:
     async with scene(tmp_path, api) as s:
-        s.operations.policy = replace(s.operations.policy, approvers=("ben",), users=())
+        s.app.workspace = replace(s.app.workspace, policy=replace(s.operations.policy, approvers=("ben",), users=()))
         number, made, shown = await s.asked()
         api.press(ANA, shown, "Approve")
         await s.handled()
@@ -255,11 +255,13 @@ async def test_of_two_at_once_one_counts_and_the_other_is_told(tmp_path: Path, a
         )  # fmt: skip
         assert sorted(one.result for one in answers) == ["already"] * 19 + ["recorded"]
         first = s.approval(number, made)
-        api.press(ANA, shown, "Approve")
-        api.press(BEN, shown, "Deny")
+        api.press(ANA, shown, "Deny" if first.granted else "Approve")
+        api.press(BEN, shown, "Deny" if first.granted else "Approve")
+        api.press(ANA if first.who == "ana" else BEN, shown, "Approve" if first.granted else "Deny")
         await s.handled()
         assert s.approval(number, made) == first
-        assert all(f"Already decided by {first.who}" in one["text"] for one in api.answered)
+        assert all(f"Already decided by {first.who}" in one["text"] for one in api.answered[:2])
+        assert "by you" in api.answered[2]["text"]
         assert shown.labels() == []
 
 
@@ -669,13 +671,12 @@ def test_settings_that_make_no_sense_are_refused(given: dict[str, Any]) -> None:
         TelegramSettings(token="1:x", chat=1, **given)
 
 
-async def test_a_missing_token_and_a_weak_webhook_secret_are_named(tmp_path: Path, api: BotApi) -> None:
+def test_a_missing_token_and_a_weak_webhook_secret_are_named() -> None:
     with pytest.raises(SettingsError, match="token is empty"):
         TelegramChannel(TelegramSettings(token=" ", chat=1), str)
-    async with scene(tmp_path, api, listen=False) as s:
-        hooked = TelegramSettings(token="1:x", chat=1, mode="webhook", webhook_url="https://x", webhook_secret="short")
-        with pytest.raises(SettingsError, match="webhook_secret"):
-            Listener(s.channel, OperationsSwitchboard(s.operations), hooked, str, s.app.clock, print)
+    hooked = TelegramSettings(token="1:x", chat=1, mode="webhook", webhook_url="https://x", webhook_secret="short")
+    with pytest.raises(SettingsError, match="webhook_secret"):
+        TelegramChannel(hooked, str)
 
 
 async def test_without_a_list_of_its_own_policy_takes_the_bots_users_as_approvers(tmp_path: Path, api: BotApi) -> None:

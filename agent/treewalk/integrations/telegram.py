@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ _GONE = ("message to edit not found", "message_id_invalid", "message can't be ed
 class TelegramChannel:
     """The port `Notifier`, and what the listener needs. It belongs to one event loop; `close` ends its connections.
 
-    Raises SettingsError when the token is missing. Calls raise SourceBusy (with the time to wait), SourceUnreachable
+    Raises SettingsError when a secret is missing. Calls raise SourceBusy (with the time to wait), SourceUnreachable
     and SourceRejected where certainly nothing was done, SourceTimeout where nobody knows.
     """
 
@@ -49,6 +50,7 @@ class TelegramChannel:
         self._token = resolve(settings.token).strip()
         if not self._token:
             raise SettingsError("notify.telegram.token is empty; BotFather gives one for each bot")
+        self.secret = _secret(settings, resolve)
         self.chat: int | str = settings.chat
         self._api = settings.api
         self._bot: Bot | None = None
@@ -207,6 +209,16 @@ class TelegramChannel:
         self._versions[id] = self._versions.pop(id, 0) + 1
         while len(self._versions) > _MOVED:
             self._versions.pop(next(iter(self._versions)))
+
+
+def _secret(settings: TelegramSettings, resolve: Callable[[str], str]) -> str | None:
+    """The webhook's secret, or None where there is no webhook. Raises SettingsError."""
+    if settings.mode != "webhook":
+        return None
+    found = resolve(settings.webhook_secret or "").strip()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{16,256}", found):
+        raise SettingsError("notify.telegram.webhook_secret: 16 to 256 letters, digits, _ and - are wanted")
+    return found
 
 
 def _client(token: str, api: str) -> Bot:

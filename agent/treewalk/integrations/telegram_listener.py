@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from treewalk.errors import SettingsError, SourceBadAnswer, SourceBusy, SourceError, StoreError, UsageError
+from treewalk.errors import SourceBadAnswer, SourceBusy, SourceError, StoreError, UsageError
 from treewalk.integrations import telegram_texts as texts
 from treewalk.integrations.telegram import LONG, TelegramChannel
 from treewalk.integrations.telegram_html import clean, escaped
@@ -39,14 +39,13 @@ class Listener:
         channel: TelegramChannel,
         board: Switchboard,
         settings: TelegramSettings,
-        resolve: Callable[[str], str],
         clock: Clock,
         note: Callable[[str], None],
     ) -> None:
         self.channel, self._board, self._clock, self._note = channel, board, clock, note
         self._settings = settings
         self._names = {id: name for name, id in settings.users.items()}
-        self._secret = _secret(settings, resolve)
+        self._secret = channel.secret
         self._username = ""
         self._refusals = _Refusals()
         self._lock = asyncio.Lock()
@@ -168,7 +167,7 @@ class Listener:
         granted = press.verb == "approve"
         answer = await asyncio.to_thread(self._board.answer, press.number, press.digest, who, granted, _VIA)
         try:
-            await self.channel.popup(query.id, *texts.reply(answer, press.number))
+            await self.channel.popup(query.id, *texts.reply(answer, press.number, who, granted))
         except SourceError as error:  # it was pressed long ago, or they cannot be reached: the message still tells
             self._note(str(error))
         if not answer.asking:
@@ -298,16 +297,6 @@ class _Refusals:
             return "no"
         self._counts[user] = mine + 1
         return "last" if mine + 1 == _EACH or all + 1 == _ALL else "yes"
-
-
-def _secret(settings: TelegramSettings, resolve: Callable[[str], str]) -> str | None:
-    """The webhook's secret, or None where there is no webhook. Raises SettingsError."""
-    if settings.mode != "webhook":
-        return None
-    found = resolve(settings.webhook_secret or "").strip()
-    if not re.fullmatch(r"[A-Za-z0-9_-]{16,256}", found):
-        raise SettingsError("notify.telegram.webhook_secret: 16 to 256 letters, digits, _ and - are wanted")
-    return found
 
 
 def _id(query: CallbackQuery) -> str:

@@ -92,13 +92,15 @@ def decided(approval: Approval) -> str:
     return f"{mark} <b>{what}</b> by {escaped(approval.who, 200)}, {moment(approval.at)}"
 
 
-def reply(answer: Answer, number: int) -> tuple[str, bool]:
+def reply(answer: Answer, number: int, who: str, granted: bool) -> tuple[str, bool]:
     """What the one who pressed is told, in one line, and whether they have to confirm it."""
     given = answer.approval
     if answer.result == "recorded" and given is not None:
         return f"Incident {number}: {'approved' if given.granted else 'denied'}.", False
     if answer.result == "already" and given is not None:
         what = "approved" if given.granted else "denied"
+        if (given.who, given.granted) == (who, granted):  # pressed twice, or handled twice
+            return f"Incident {number}: {what} by you, {moment(given.at)}.", False
         return f"Already decided by {given.who}: {what}, {moment(given.at)}. Yours does not count.", True
     if answer.result == "expired":
         return f"Too late: what incident {number} asked has expired or is over. Nothing is done.", True

@@ -34,7 +34,7 @@ async def listening(
     shared = channel.notifier if channel is not None else None
     bot = shared if isinstance(shared, TelegramChannel) else TelegramChannel(settings, app.resolve)
     _ = bot.bot  # before anybody waits: a token that is none is told now, and loading the library takes its time
-    listener = Listener(bot, OperationsSwitchboard(operations), settings, app.resolve, app.clock, say)
+    listener = Listener(bot, OperationsSwitchboard(operations), settings, app.clock, say)
     task = asyncio.create_task(_kept(listener, say))
     try:
         yield listener
