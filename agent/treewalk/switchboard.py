@@ -28,6 +28,7 @@ class OperationsSwitchboard:
         one."""
         asked = self._digest(number, digest)
         if asked is None:
+            self._keep(number, digest, who, granted, via, "not asked")
             return Answer("not asked", asking=self._asks(number))
         if not self._operations.policy.may_approve(who, via):
             self.refused("refused answer", who, {"why": "not an approver", "via": via, "granted": granted}, number)
@@ -36,8 +37,13 @@ class OperationsSwitchboard:
             result = self._operations.answer(number, who, granted, via, asked)
         except UsageError:  # it asks nothing any more
             result = "already" if self._approval(number, asked) else "expired"
+            self._keep(number, asked, who, granted, via, result)
         found: Any = result
         return Answer(found, self._approval(number, asked), self._asks(number))
+
+    def _keep(self, number: int, digest: str, who: str, granted: bool, via: str, result: str) -> None:
+        """An answer that came to nothing stands in the audit too."""
+        self.refused("answer", who, {"digest": digest, "granted": granted, "via": via, "result": result}, number)
 
     def _digest(self, number: int, shown: str) -> str | None:
         """The whole digest of the question that an answer is to, whether it still stands or not."""

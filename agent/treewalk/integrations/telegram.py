@@ -63,13 +63,13 @@ class TelegramChannel:
 
     async def send(self, message: Message) -> str:
         """Deliver a message; its name is `CHAT/NUMBER`."""
-        from telegram.error import ChatMigrated
-
+        chat = self.chat
         try:
             return await self._send(message)
-        except ChatMigrated as moved:
-            self.chat = moved.new_chat_id  # a group that became a larger one
-        return await self._send(message)
+        except SourceRejected:
+            if self.chat == chat:
+                raise
+        return await self._send(message)  # the group became a larger one
 
     async def _send(self, message: Message) -> str:
         sent = await self._worded(message, self.bot.send_message, "sending a message", chat_id=self.chat)
@@ -193,7 +193,10 @@ class TelegramChannel:
         try:
             return await function(*args, **given)
         except ChatMigrated as moved:
-            failed: Exception = ChatMigrated(moved.new_chat_id)
+            self.chat = moved.new_chat_id
+            failed: SourceError = SourceRejected(
+                f"telegram: {what}: {_GONE[0]}: the group became a larger one; set notify.telegram.chat to {self.chat}"
+            )
         except TelegramError as error:
             failed = _told(error, what, self._token)
         raise failed

@@ -156,8 +156,9 @@ class Listener:
         why = self._barred(query)
         if why is not None or press is None:
             why = why or "not a button of treewalk's"
-            await self._refuse("refused answer", user, {"why": why, "data": query.data or "", **_where(query.message)})
-            await self.channel.popup(query.id, f"Nothing was done: {why}. It has been noted.", True)
+            data = {"why": why, "data": query.data or "", **_where(query.message)}
+            if await self._refuse("refused answer", user, data):
+                await self.channel.popup(query.id, f"Nothing was done: {why}. It has been noted.", True)
             return
         if press.verb == "details":
             await self._details(query, press)
@@ -216,8 +217,8 @@ class Listener:
         why = self._unheard(message)
         if why is not None:
             data = {"why": why, "command": (message.text or "")[:300], **_where(message)}
-            await self._refuse("refused command", message.from_user, data)
-            if private or self._here(message.chat, 0):
+            kept = await self._refuse("refused command", message.from_user, data)
+            if kept and (private or self._here(message.chat, 0)):
                 await self._reply(message, f"Nothing was done: {escaped(why)}. It has been noted.")
             return
         assert message.from_user is not None
@@ -269,16 +270,18 @@ class Listener:
     async def _reply(self, message: Message, html: str) -> None:
         await self.channel.say(message.chat.id, html, message.message_id)
 
-    async def _refuse(self, kind: str, user: Any, data: dict[str, Any]) -> None:
-        """Keep in the audit what was tried; of a flood, only how it began."""
+    async def _refuse(self, kind: str, user: Any, data: dict[str, Any]) -> bool:
+        """Keep in the audit what was tried; of a flood only how it began, and then it is not worth an answer either:
+        the server lets a bot say only so much."""
         id = user.id if user is not None else 0
         kept = self._refusals.keep(id, self._clock.now())
         if kept == "no":
-            return
+            return False
         name = clean(user.full_name)[:200] if user is not None else ""
         more = {"more": "further refusals of this hour are not kept"} if kept == "last" else {}
         said = {"user": str(id), "name": name, "username": (user.username or "") if user is not None else ""}
         await asyncio.to_thread(self._board.refused, kind, f"telegram {id}", {**said, **data, **more})
+        return True
 
 
 class _Refusals:
