@@ -287,6 +287,16 @@ async def test_who_is_no_approver_is_refused_and_that_is_audited(pages: Asked) -
     assert (row["kind"], row["who"], row["data"]["why"]) == ("refused answer", "mallory", "not an approver")
 
 
+async def test_who_has_seen_an_incident_says_so_once(pages: Asked) -> None:
+    await pages.log_in()
+    number, plan = asking(pages.operations)
+    assert "I have seen it" in (await pages.client.get(f"/incidents/{number}")).text
+    await pages.send(f"/incidents/{number}/seen")
+    shown = (await pages.client.get(f"/incidents/{number}")).text
+    assert ("I have seen it" in shown, "anna has seen it (web)" in shown) == (False, True)
+    assert pages.operations.cases.approval(number, plan.digest) is None
+
+
 async def test_an_incident_is_cancelled_by_name(pages: Asked) -> None:
     await pages.log_in()
     number, _ = asking(pages.operations)

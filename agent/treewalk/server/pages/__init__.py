@@ -61,6 +61,7 @@ def pages(service: Service, ready: Callable[[], str | None]) -> ASGIApp:
         Route("/incidents/{number}/events", room.shows(incidents.events)),
         Route("/incidents/{number}/plot", room.shows(plots.of_incident)),
         Route("/incidents/{number}/answer", room.takes(approvals.answer), methods=["POST"]),
+        Route("/incidents/{number}/seen", room.takes(incidents.seen), methods=["POST"]),
         Route("/incidents/{number}/cancel", room.takes(incidents.cancel), methods=["POST"]),
         Route("/approvals", room.shows(approvals.show)),
         Route("/slas/{name:path}/events", room.shows(slas.events)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -59,6 +59,21 @@ async def cancel(room: Room, request: Request, session: Session, form: Mapping[s
     return room.on(session, f"/incidents/{number}", said)
 
 
+async def seen(room: Room, request: Request, session: Session, form: Mapping[str, str]) -> Response:
+    """Somebody has seen it, so that nobody else is called. It approves nothing."""
+    number = number_of(request.path_params["number"])
+    first = await asyncio.to_thread(room.operations.acknowledge, number, session.name, "web")
+    said = "Nobody else is called about it" if first else "Somebody has said so before you"
+    return room.on(session, f"/incidents/{number}", said)
+
+
+def _waits(life: Mapping[str, Any], timeline: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether somebody is waited for who says that they have seen it."""
+    kinds = [line["kind"] for line in timeline if line["kind"] in ("acknowledged", "asking", "closed")]
+    open_still = life["state"] in LIVE or life["ending"] in ("escalated", "not_resolved")
+    return open_still and (not kinds or kinds[-1] != "acknowledged")
+
+
 def _mark(room: Room, number: int, session: Session) -> tuple[Any, ...]:
     now = room.now()
     asked = [(row["incident"], row["digest"]) for row in room.operations.cases.questions(now)]
@@ -71,6 +86,7 @@ def about(room: Room, number: int, session: Session) -> dict[str, Any]:
     found = operations.app.store.incident(number)
     life = found["life"]
     living = life["state"] in LIVE
+    timeline = operations.cases.timeline(number)
     return {
         "number": number,
         "found": found,
@@ -82,7 +98,8 @@ def about(room: Room, number: int, session: Session) -> dict[str, Any]:
         "cited": set((found.get("root_cause") or {}).get("cites", ())),
         "plan": life["plan"],
         "question": _question(room, number, life),
-        "timeline": operations.cases.timeline(number),
+        "timeline": timeline,
+        "waits": _waits(life, timeline),
         "alerts": room.service.inbox.of(number),
         "proof": (life["outcome"] or {}).get("proof"),
         "actions": (life["outcome"] or {}).get("actions") or [],
