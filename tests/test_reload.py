@@ -160,7 +160,7 @@ async def test_a_reload_that_leaves_an_open_address_without_a_secret_is_refused(
     async with App.open(workspace, environ=ENVIRON) as app:
         service = build(Operations(app), app.workspace.settings.server).state.service
         path = workspace / "treewalk.yaml"
-        path.write_text(path.read_text().replace("server: {token: '${TREEWALK_TOKEN}'}", "watch: {slas: [gone]}"))
+        path.write_text(path.read_text().replace("server: {token: '${TREEWALK_TOKEN}'}", "watch: {slas: [fresh_one]}"))
         said: list[str] = []
         found = await Reloader(service, "0.0.0.0", said.append).reload("test")
         assert (found.ok, "no secret any more" in found.error) == (False, True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,13 +15,14 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from treewalk.app import App
 from treewalk.errors import StoreError, UsageError
 from treewalk.model.diagnosis import Measurement
 from treewalk.model.place import Place
 from treewalk.model.quantity import parse_threshold
 from treewalk.model.tree import Sla
 from treewalk.model.window import Window
-from treewalk.server.watching import Watcher, alert_of, remembered, rule_of, watched
+from treewalk.server.watching import Watch, Watcher, alert_of, remembered, rule_of, watched
 from treewalk.settings import WatchSettings
 from treewalk.stages.watch import Change, Row, Rule, advance
 
@@ -204,7 +206,48 @@ def test_a_name_that_is_no_sla_is_told_at_the_start(tmp_path: Path) -> None:
     with serving(workspace, environ=ENVIRON) as served:
         assert served.process.wait(timeout=30) == 2
         served._reader.join(timeout=5)
-        assert "did you mean 'fresh_one'" in served.said[-1]
+        assert re.search(r"treewalk\.yaml:\d+:\d+: watch\.slas: .*did you mean 'fresh_one'", served.said[-1])
+
+
+def test_a_restart_says_nothing_twice(tmp_path: Path) -> None:
+    with running_target() as target:
+        workspace = with_server(write_workspace(tmp_path / "w", target.url, ["one"]), "watch: {interval: 100ms}\n")
+        path = workspace / "treewalk.yaml"
+        path.write_text(path.read_text().replace("tier: full", "tier: never"))
+        for turn in range(2):
+            with serving(workspace) as served, httpx.Client(base_url=served.url) as client:
+
+                def measured(many: int) -> bool:
+                    lines = client.get("/metrics").text.splitlines()
+                    found = [one for one in lines if one.startswith("treewalk_watch_measurements_total{")]
+                    return any(float(one.split()[-1]) >= many for one in found if 'status="violated"' in one)
+
+                until(lambda: measured(5), "five measurements")
+                found = until(lambda: client.get("/api/incidents").json()["incidents"], "the incident")
+                until(lambda: client.get("/api/incidents/1").json()["life"]["ending"] == "refused", "its end")
+                assert (turn, len(found)) == (turn, 1)
+                alerts = client.get("/api/alerts").json()["alerts"]
+                assert [(one["status"], one["seen"]) for one in alerts] == [("firing", 1)]
+                assert served.stop() == 0
+
+
+async def test_what_was_told_stays_told_over_a_reload(tmp_path: Path) -> None:
+    workspace = with_server(write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one", "two"]), "watch: {}\n")
+    said: list[str] = []
+    async with App.open(workspace, environ=ENVIRON) as app:
+        watch = Watch(lambda alert: asyncio.sleep(0), said.append, lambda sla, found: None)
+        await watch.begin(app, {"fresh_one": 5.0})
+        assert watch._watcher is not None
+        assert watch._watcher.rows == {"fresh_one": Row(since=5.0)}
+        watch._watcher.rows["fresh_two"] = Row(same=1, last="violated")
+        await watch.begin(app, {})
+        assert watch._watcher.rows == {"fresh_one": Row(since=5.0), "fresh_two": Row(same=1, last="violated")}
+        with_server(workspace, "# nothing is watched any more\n")
+        path = workspace / "treewalk.yaml"
+        path.write_text(path.read_text().replace("watch: {}\n", ""))
+        await watch.begin(app.renewed(), {})
+        assert (watch.watching, watch._watcher) == (0, None)
+        await watch.end()
 
 
 def test_the_command_shows_all_once_and_says_by_its_exit_code(tmp_path: Path) -> None:

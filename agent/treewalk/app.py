@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from treewalk.content.secrets import resolver
 from treewalk.content.workspace import Workspace, find_workspace, load_workspace
 from treewalk.diagnosing import Bench, diagnose
-from treewalk.errors import SettingsError, SourceError, SourceRejected, StoreError
+from treewalk.errors import SettingsError, SourceError, SourceRejected
 from treewalk.integrations.clock import SystemClock
 from treewalk.integrations.memo import MemoLogSource, MemoMetricSource
 from treewalk.model.diagnosis import Diagnosis
@@ -162,17 +162,9 @@ class App:
         url = self.workspace.settings.store.url
         if url:
             return self.resolve(url)
-        path = self.workspace.state.resolve() / "workflows.db"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # SQLite gives its -wal and -shm the rights of the file itself, so it has to be there before it is opened.
-            path.touch(mode=0o600)
-            for one in (path, *path.parent.glob("workflows.db-*")):
-                one.chmod(0o600)
-        except OSError as error:
-            why = f"{error.strerror}; check the rights of {path.parent} and the room on the disk"
-            raise StoreError(f"the workflows' database {path} cannot be used: {why}") from None
-        return f"sqlite:///{path}"
+        from treewalk.integrations.durable import own_file
+
+        return own_file(self.workspace.state.resolve() / "workflows.db")
 
     @property
     def store(self) -> Store:

@@ -73,7 +73,7 @@ class OperationsSwitchboard:
     def standing(self) -> Standing:
         """How things stand."""
         operations = self._operations
-        read_only = operations.policy.read_only or operations.cases.switch("read_only") is not None
+        read_only = operations.read_only() is not None
         questions = operations.cases.questions(operations.app.clock.now())
         return Standing(operations.killed(), read_only, operations.cases.living(), questions)
 

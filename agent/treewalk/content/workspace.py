@@ -135,6 +135,7 @@ class _Reading:
         forest = self.forest(root, settings, checks)
         known_errors, playbooks = self.known_errors(forest), self.playbooks()
         self.check_fixes(known_errors, forest, playbooks, settings)
+        self.check_watch(root, settings, forest)
         return Workspace(
             root=self.root,
             settings=settings,
@@ -238,6 +239,12 @@ class _Reading:
         intervals = {name: source.scrape_interval for name, source in settings.sources.prometheus.items()}
         if not self.unreadable & {"playbooks"}:
             check_fixes(known_errors, forest, playbooks, self.problems, intervals)
+
+    def check_watch(self, root: Item | None, settings: Settings, forest: Forest) -> None:
+        from treewalk.content.watch import check_watch
+
+        if settings.watch is not None and not self.example and not self.unreadable & {"trees"}:
+            check_watch(settings.watch.slas, forest.slas, root, self.problems)
 
     def policy(self, root: Item | None, settings: Settings, forest: Forest) -> Policy:
         from treewalk.content.policy import read_policy

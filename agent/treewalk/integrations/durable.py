@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from treewalk.errors import StoreError
@@ -166,6 +167,20 @@ class Workflows:
             yield
         except (SQLAlchemyError, OSError) as error:
             raise StoreError(_why(self.url, error)) from None
+
+
+def own_file(path: Path) -> str:
+    """The URL of a SQLite file that nobody else may read, made where it is not there. Raises StoreError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # SQLite gives its -wal and -shm the rights of the file itself, so it has to be there before it is opened.
+        path.touch(mode=0o600)
+        for one in (path, *path.parent.glob(f"{path.name}-*")):
+            one.chmod(0o600)
+    except OSError as error:
+        why = f"{error.strerror}; check the rights of {path.parent} and the room on the disk"
+        raise StoreError(f"the workflows' database {path} cannot be used: {why}") from None
+    return f"sqlite:///{path}"
 
 
 def _why(url: str, error: Exception) -> str:
