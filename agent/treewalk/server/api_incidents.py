@@ -125,11 +125,13 @@ def _decisions(api: FastAPI, service: Service) -> None:
 
 def _answer(service: Service, number: int, given: shapes.Answer) -> str:
     operations = service.operations
-    operations.cases.life(number)
-    if given.who not in operations.policy.approvers:
+    life = operations.cases.life(number)
+    if not operations.policy.may_approve(given.who, "http"):
         said = {"digest": given.digest, "granted": given.granted, "via": "http"}
         operations.audit.add(operations.app.clock.now(), "answer refused", given.who, said, number)
         raise HTTPException(403, f"{given.who[:80]!r} is not one of policy.approval.approvers")
+    if life["state"] == "asking" and given.digest != life["digest"]:  # a program gives the whole of it
+        raise HTTPException(409, _NOT_RECORDED["not asked"])
     try:
         result = operations.answer(number, given.who, given.granted, "http", digest=given.digest)
     except UsageError as error:
