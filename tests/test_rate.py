@@ -9,6 +9,7 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 from treewalk.app import App
+from treewalk.integrations.durable import State
 from treewalk.operations import Operations
 from treewalk.server.rate import Bucket, Rate, take
 from treewalk.server.starting import Starter
@@ -108,6 +109,37 @@ async def test_incidents_are_begun_oldest_first_and_so_many_at_a_time(tmp_path: 
         assert len(flows.begun) == 4
         task.cancel()
         assert "incident 2 waits: locked" in said
+
+
+class FoundFlows(FakeFlows):
+    """Workflows of which it is told how they are."""
+
+    def __init__(self, states: dict[int, State]) -> None:
+        super().__init__(set())
+        self.states = states
+        self.again: list[tuple[int, int]] = []
+
+    async def state(self, number: int) -> State:
+        return self.states.get(number, State(None, 0, ""))
+
+    async def start(self, number: int, attempt: int = 0) -> None:
+        self.again.append((number, attempt))
+
+
+async def test_what_broke_off_at_once_is_begun_again_and_what_waits_in_the_queue_is_left(tmp_path: Path) -> None:
+    workspace = write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"])
+    async with App.open(workspace, environ={}) as app:
+        operations = Operations(app)
+        for k in range(4):
+            operations.cases.open(f"s{k}", "test", 1.0)
+        operations.cases.enter(4, "diagnosing", "looking", 1.0)
+        flows = FoundFlows({1: State("ERROR", 0, "w"), 3: State("ERROR", 0, "w")})
+        operations.crew.queued = 2
+        await operations.crew.take_over(flows)
+        assert flows.again == [(1, 1), (4, 0)]
+        operations.crew.queued, flows.again = 0, []
+        await operations.crew.take_over(flows)
+        assert flows.again == [(1, 1), (2, 0), (3, 1), (4, 0)]
 
 
 def test_with_one_place_all_incidents_are_worked_on_in_turn_also_after_a_kill(tmp_path: Path) -> None:

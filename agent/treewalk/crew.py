@@ -35,7 +35,7 @@ class Crew:
     ) -> None:
         self.app, self.worker, self.cases, self.workers = app, worker, cases, workers
         self.live, self.poll = live, poll
-        self.queued = False  # whether somebody begins open incidents in turn, so that nothing else has to
+        self.queued = 0  # how many open incidents somebody else begins at a time, in turn; 0: nobody does
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[Any]:
@@ -73,9 +73,12 @@ class Crew:
         for id in self.workers.dead(self.app.clock.now()):
             if id != self.worker:
                 await self._inherit(id, workflows)
-        for life in self.cases.living():
-            if self.app.clock.now() - life["updated"] >= _ORPHAN and not (self.queued and life["state"] == "open"):
-                await self._revive(life["number"], workflows)
+        orphans = [one for one in self.cases.living() if self.app.clock.now() - one["updated"] >= _ORPHAN]
+        # Where somebody begins open incidents in turn, the oldest of them are those that were begun.
+        queue = [one["number"] for one in orphans if one["state"] == "open"] if self.queued else []
+        begun, waiting = set(queue[: self.queued]), set(queue[self.queued :])
+        for number in (one["number"] for one in orphans if one["number"] not in waiting):
+            await self._revive(number, workflows, begin=number not in begun)
 
     async def _inherit(self, id: str, workflows: Any) -> None:
         """Take over what a dead process left. Its row goes last: who dies here leaves it to the next."""
@@ -83,11 +86,12 @@ class Crew:
             await workflows.take_over([id])
             self.workers.bury(id)
 
-    async def _revive(self, number: int, workflows: Any) -> None:
-        """See to it that somebody who lives works on an incident."""
+    async def _revive(self, number: int, workflows: Any, *, begin: bool = True) -> None:
+        """See to it that somebody who lives works on an incident; `begin`: also where nobody ever did."""
         state = await workflows.state(number)
         if state.status is None:
-            await workflows.start(number)
+            if begin:
+                await workflows.start(number)
         elif state.ended:
             await self._again(number, state.attempt, workflows)
         elif state.executor != self.worker and state.executor not in self.workers.known():

@@ -51,7 +51,7 @@ async def serve(operations: Operations, settings: ServerSettings, say: Callable[
 async def _serve(operations: Operations, settings: ServerSettings, host: str, say: Callable[[str], None]) -> None:
     stopping: list[str] = []
     starter = Starter(operations, settings.concurrency, say)
-    operations.crew.queued = True
+    operations.crew.queued = settings.concurrency
     api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None)
     service: Service = api.state.service
     check_watch(operations.app)
