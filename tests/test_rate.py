@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from treewalk.app import App
@@ -16,7 +17,16 @@ from treewalk.server.starting import Starter
 
 from tests.crash.target import running_target, write_workspace
 from tests.support.serving import serving
-from tests.test_serve import ENVIRON, TOKEN, alertmanager, asked, until, with_server
+from tests.test_serve import (
+    ALERTMANAGER,
+    ENVIRON,
+    TOKEN,
+    alertmanager,
+    asked,
+    running_alertmanager,
+    until,
+    with_server,
+)
 
 
 @given(
@@ -66,6 +76,25 @@ async def test_too_many_messages_are_told_when_to_come_again(tmp_path: Path) -> 
         assert [one.status_code for one in sent] == [200, 200, 503]
         refused = (await client.get("/metrics")).text
         assert 'treewalk_webhooks_refused_total{source="generic",why="too many"} 1.0' in refused
+
+
+@pytest.mark.needs("prometheus-alertmanager")
+def test_a_real_alertmanager_that_is_slowed_down_sends_again_at_once(tmp_path: Path) -> None:
+    text = (
+        "server: {token: '${TREEWALK_TOKEN}', webhooks: {alertmanager: {token: am-token}},"
+        " rate: {per_second: 1, burst: 1}}\n"
+    )
+    workspace = with_server(write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"]), text)
+    patient = ALERTMANAGER.replace("group_by: [team]", "group_by: [n]").replace("_interval: 1s", "_interval: 5m")
+    with (
+        serving(workspace, environ=ENVIRON) as served,
+        running_alertmanager(tmp_path / "am", served.url, patient) as sender,
+        httpx.Client(base_url=served.url, headers=TOKEN) as client,
+    ):
+        alerts = [{"labels": {"alertname": f"A{k}", "n": str(k)}} for k in range(4)]
+        httpx.post(f"{sender}/api/v2/alerts", json=alerts).raise_for_status()
+        until(lambda: len(client.get("/api/alerts").json()["alerts"]) == 4, "all of them", 60)
+        assert 'source="alertmanager",why="too many"' in client.get("/metrics").text
 
 
 class FakeFlows:

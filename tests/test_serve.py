@@ -180,11 +180,11 @@ receivers:
 
 
 @contextmanager
-def running_alertmanager(folder: Path, treewalk: str) -> Iterator[str]:
-    """A real one that sends to treewalk, and again every second."""
+def running_alertmanager(folder: Path, treewalk: str, text: str = ALERTMANAGER) -> Iterator[str]:
+    """A real one that sends to treewalk, and, unless its configuration says otherwise, again every second."""
     port = free_port()
     folder.mkdir()
-    (folder / "alertmanager.yml").write_text(ALERTMANAGER.format(url=treewalk))
+    (folder / "alertmanager.yml").write_text(text.format(url=treewalk))
     command = [
         "prometheus-alertmanager", f"--config.file={folder}/alertmanager.yml", f"--storage.path={folder}/data",
         "--cluster.listen-address=", f"--web.listen-address=127.0.0.1:{port}",
