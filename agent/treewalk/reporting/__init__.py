@@ -1,0 +1,1 @@
+"""What treewalk tells people about incidents: reports as data, and the forms that they take. Pure but for templates."""
