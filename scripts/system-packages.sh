@@ -19,7 +19,6 @@ if [ "$what" = test ]; then
     need java default-jre-headless
     need mvn maven
     need chromium chromium
-    need chromium chromium
 fi
 [ -z "$packages" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
