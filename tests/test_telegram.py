@@ -198,6 +198,20 @@ async def test_a_listed_user_whom_policy_does_not_let_approve_spends_no_answer(t
         assert s.approval(number, made).who == "ben"
 
 
+async def test_while_treewalk_only_looks_nothing_is_approved_and_the_question_stands(
+    tmp_path: Path, api: BotApi
+) -> None:
+    async with scene(tmp_path, api) as s:
+        number, made, shown = await s.asked()
+        s.operations.set_read_only(True, "ann", "an audit is going on")
+        api.press(ANA, shown, "Approve")
+        await s.handled()
+        assert "only looks" in api.answered[0]["text"]
+        assert s.operations.cases.approval(number, made.digest) is None
+        assert "Approve" in shown.labels()
+        assert "an audit is going on" in str(s.operations.audit.rows(5, number))
+
+
 async def test_an_answer_to_an_older_plan_does_not_count(tmp_path: Path, api: BotApi) -> None:
     async with scene(tmp_path, api) as s:
         number, old, shown = await s.asked("mend it")

@@ -254,7 +254,7 @@ class Answer:
     """What became of a human's answer. `approval` is the answer that counts, if any; `asking` whether the incident
     asks something now that nobody has answered."""
 
-    result: Literal["recorded", "already", "expired", "not asked", "not allowed"]
+    result: Literal["recorded", "already", "expired", "not asked", "not allowed", "read-only"]
     approval: Approval | None = None
     asking: bool = False
 

@@ -33,6 +33,9 @@ class OperationsSwitchboard:
         if not self._operations.policy.may_approve(who, via):
             self.refused("refused answer", who, {"why": "not an approver", "via": via, "granted": granted}, number)
             return Answer("not allowed", asking=True)
+        if granted and (why := self._operations.read_only()) is not None:
+            self.refused("refused answer", who, {"why": f"read-only: {why}", "via": via, "granted": True}, number)
+            return Answer("read-only", asking=True)
         try:
             result = self._operations.answer(number, who, granted, via, asked)
         except UsageError:  # it asks nothing any more

@@ -104,6 +104,8 @@ def reply(answer: Answer, number: int, who: str, granted: bool) -> tuple[str, bo
         return f"Already decided by {given.who}: {what}, {moment(given.at)}. Yours does not count.", True
     if answer.result == "expired":
         return f"Too late: what incident {number} asked has expired or is over. Nothing is done.", True
+    if answer.result == "read-only":
+        return "Nothing can be approved: treewalk only looks now. It has been noted.", True
     if answer.result == "not allowed":
         return "You are not among those who may approve (policy.approval.approvers). It has been noted.", True
     return f"This is not the plan that incident {number} asks about. Nothing is done.", True

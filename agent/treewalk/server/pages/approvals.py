@@ -17,6 +17,7 @@ from treewalk.switchboard import OperationsSwitchboard
 _SAID = {
     "recorded": "Your answer is recorded.",
     "already": "Somebody has answered before you; that answer counts.",
+    "read-only": "Nothing can be approved: treewalk only looks now. It has been noted.",
     "expired": "The question has expired; nothing was recorded.",
     "not asked": "This plan is not being asked about.",
     "older plan": "The plan has changed since you looked. Nothing was recorded: read the new plan and answer again.",
