@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from treewalk.courier import Channel, Courier, stop
 from treewalk.errors import SourceBusy, SourceRejected, SourceUnreachable
+from treewalk.integrations.telegram import TelegramChannel
 from treewalk.model.expression import parse
 from treewalk.model.place import Place
 from treewalk.model.quantity import parse_threshold
@@ -21,6 +22,8 @@ from treewalk.model.schedule import parse_schedule
 from treewalk.model.tree import Forest, Sla
 from treewalk.model.triage import Triage, TriageRule, names
 from treewalk.model.window import Window, parse_days
+from treewalk.sandbox.bot_api import TOKEN, running_bot_api
+from treewalk.settings import TelegramSettings
 from treewalk.store.acknowledging import acknowledge
 from treewalk.store.audit import Audit
 from treewalk.store.casebook import Casebook
@@ -32,6 +35,7 @@ from tests.support.clocks import StandingClock
 from tests.support.messengers import Memo
 from tests.support.postgres import running_postgres
 
+CHAT = -100200300
 NIGHT = Window("NIGHT", parse_days("daily"), time(22), time(6), "UTC")
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 
@@ -50,7 +54,7 @@ class Office:
         self.clock = Clock(NOON)
         self.said: list[str] = []
 
-    def courier(self, *memos: Memo, notify: Notify | None = None, **more: Any) -> Courier:
+    def courier(self, *memos: Any, notify: Notify | None = None, **more: Any) -> Courier:
         slas = {}
         for name, tier in (("orders", "1"), ("stock", "2")):
             threshold = parse_threshold("< 60s")
@@ -469,3 +473,30 @@ async def test_a_form_rendered_by_a_slower_process_does_not_take_the_place_of_a_
     object.__setattr__(slow.teller, "incident", late)
     await settled(slow)
     assert [m.over for m in memo.sent] == [True]
+
+
+async def test_a_chat_shows_one_message_from_the_question_to_the_end(office: Office) -> None:
+    with running_bot_api() as api:
+        settings = TelegramSettings(token=TOKEN, chat=CHAT, users={"ana": 11}, api=api.url)
+        channel = TelegramChannel(settings, lambda text: text)
+        courier = office.courier(channel)
+        api.fail("sendMessage", 429, "Too Many Requests: retry after 60", retry_after=60)
+        await settled(courier)
+        number = office.opened("orders")
+        office.ask(number, "d" * 64)
+        await settled(courier)
+        assert office.outbox.rows(1)[0]["state"] == "due"
+        office.clock.at += 59
+        await settled(courier)
+        assert not api.messages
+        office.clock.at += 2
+        await settled(courier)
+        assert len(api.messages) == 1
+        assert api.last().labels()
+        office.clock.at += 5
+        office.close(number)
+        await settled(courier)
+        assert len(api.messages) == 1
+        assert not api.last().labels()
+        assert "resolved" in api.last().text
+        await channel.close()
