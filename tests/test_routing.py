@@ -116,6 +116,7 @@ def test_each_response_time_that_passes_is_one_channel_more() -> None:
     escalation = Escalation(("telegram", "ops", "pager"), {"P1": 300.0})
     reached = [len(climbed("P1", 0.0, at, escalation)) for at in (0, 299, 300, 599, 600, 9e9)]
     assert reached == [1, 1, 2, 2, 3, 3]
+    assert climbed("P1", 0.0, 1.0, Escalation(("telegram", "ops"), {"P1": 5e-324})) == ("telegram", "ops")
 
 
 def line(at: float, kind: str) -> dict[str, Any]:

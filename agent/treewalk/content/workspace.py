@@ -16,15 +16,15 @@ from treewalk.content.quiet import no_collection
 from treewalk.errors import ContentError, UsageError
 from treewalk.model.place import Problem
 from treewalk.model.policy import Policy
-from treewalk.model.routing import Notify
-from treewalk.model.schedule import Schedule
 from treewalk.model.tree import Forest
-from treewalk.model.triage import Triage
 
 if TYPE_CHECKING:
     from treewalk.content.yaml import Item
     from treewalk.model.known import KnownError
     from treewalk.model.playbook import Playbook
+    from treewalk.model.routing import Notify
+    from treewalk.model.schedule import Schedule
+    from treewalk.model.triage import Triage
     from treewalk.sdk import CheckDefinition
     from treewalk.settings import Settings
 
@@ -44,8 +44,8 @@ class Workspace:
     state: Path
     playbooks: Mapping[str, Playbook] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
-    triage: Triage = field(default_factory=Triage)
-    notify: Notify = field(default_factory=Notify)
+    triage: Triage = field(default_factory=lambda: _no_triage())
+    notify: Notify = field(default_factory=lambda: _no_notify())
     digests: tuple[Schedule, ...] = ()
 
 
@@ -291,6 +291,18 @@ def _source_names(settings: Settings) -> dict[str, list[str]]:
     if not (sources.prometheus or sources.loki or sources.files):
         return {"metric": ["default"], "log": ["default"]}
     return {"metric": [*sources.prometheus], "log": [*sources.loki, *(["files"] if sources.files else [])]}
+
+
+def _no_triage() -> Triage:
+    from treewalk.model.triage import Triage
+
+    return Triage()
+
+
+def _no_notify() -> Notify:
+    from treewalk.model.routing import Notify
+
+    return Notify()
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -98,8 +98,9 @@ def climbed(severity: Severity, since: float | None, at: float, escalation: Esca
     if since is None or not escalation.chain:
         return ()
     span = escalation.respond.get(severity, RESPOND[severity])
-    level = int(max(0.0, at - since) // span) if span > 0 else len(escalation.chain)
-    return escalation.chain[: min(level, len(escalation.chain) - 1) + 1]
+    passed, most = max(0.0, at - since), len(escalation.chain)
+    level = int(passed // span) if span * most > passed else most
+    return escalation.chain[: min(level, most - 1) + 1]
 
 
 def backoff(attempt: int, dice: float, *, first: float = 5.0, most: float = 600.0) -> float:
