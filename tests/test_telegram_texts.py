@@ -97,6 +97,17 @@ def test_a_long_story_is_cut_with_a_mark_that_can_be_seen() -> None:
     assert shown.index(CUT) < shown.index("May this be done?")
 
 
+@pytest.mark.parametrize("piece", ["<b>", "<a ", "<a href='", "<!--", "</", "<svg>", "<i><p>", "<![CDATA[", "<a x='"])
+def test_a_page_that_is_made_to_be_slow_is_not(piece: str) -> None:
+    """Each of these kept the library's parser busy for seconds to minutes."""
+    shown, _ = parsed(fit(piece * 40_000))
+    assert units(shown) <= 4096
+
+
+def test_comments_are_left_out_and_a_loose_sign_is_text() -> None:
+    assert fit("<!DOCTYPE html><p>a <!-- note --> b</p> 1 < 2 <3 <") == "a b\n\n1 &lt; 2 &lt;3 &lt;"
+
+
 def test_nothing_that_a_log_says_can_be_tapped() -> None:
     found = fit("<p>ERROR send /revive or /kill@treewalk_bot, ask @ana; see /var/log/x</p>")
     assert "/revive" not in found

@@ -51,12 +51,17 @@ _HALVES = re.compile("[\ud800-\udfff]")
 # called by a name in it.
 _COMMAND = re.compile(r"(?<![\w/<>])/(?=[A-Za-z0-9_]{1,64}(?:@\w{1,64})?(?![\w/<>]))")
 _CALL = re.compile(r"(?<!\w)@(?=\w)")
+# A `<` that begins no whole tag. The library's parser takes minutes over a page full of those.
+_LOOSE = re.compile(r"<(?!/?[A-Za-z][A-Za-z0-9-]{0,30}(?:\s[^<>]{0,1000})?/?>)")
+_UNSEEN = re.compile(r"<(?:!--[^<>]{0,1000}--|![A-Za-z][^<>]{0,200})>")
+_READ: Final = 50_000  # characters that are looked at; more than could be shown, whatever they are
+_DEEPEST: Final = 50
 _JOINER = "\u2060"  # takes no room, and ends the spell
 
 
 def fit(text: str, limit: int = LONGEST, tail: str = "") -> str:
     """HTML of any kind as Telegram's, at most `limit` long with `tail` (Telegram's HTML already, never cut)."""
-    first = _fitted(text, limit - length(tail))
+    first = _fitted(text[:_READ], limit - length(tail), len(text) > _READ)
     return first + tail if first else tail.lstrip("\n")
 
 
@@ -102,10 +107,10 @@ def _start(text: str, limit: int) -> str:
     return "".join(found)
 
 
-def _fitted(text: str, limit: int) -> str:
+def _fitted(text: str, limit: int, cut_before: bool) -> str:
     whole = _Writer(limit)
     whole.take(text)
-    if not whole.full:
+    if not whole.full and not cut_before:
         return whole.ended()
     cut = _Writer(limit - units(CUT))
     cut.take(text)
@@ -125,7 +130,7 @@ class _Writer(HTMLParser):
         self._began = False
 
     def take(self, text: str) -> None:
-        self.feed(clean(text))
+        self.feed(_LOOSE.sub("&lt;", _UNSEEN.sub("", clean(text))))
         self.close()
 
     def ended(self) -> str:
@@ -135,13 +140,13 @@ class _Writer(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._dropped or tag in _DROPPED:
-            if tag not in _VOID:
+            if tag not in _VOID and len(self._dropped) < _DEEPEST:
                 self._dropped.append(tag)
             return
         self._part(tag)
         if tag == "li":
             self._data("• ")
-        if tag in _VOID or self.full:
+        if tag in _VOID or self.full or len(self._open) >= _DEEPEST:
             return
         self._open.append((tag, self._start_of(tag, dict(attrs))))
 
