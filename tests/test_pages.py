@@ -401,7 +401,7 @@ async def test_lists_go_on_page_by_page(pages: Asked) -> None:
     second = (await pages.client.get("/incidents?before=11")).text
     assert (second.count("Incident "), "Earlier" in second) == (10, False)
     assert 'href="/audit?before=11"' in (await pages.client.get("/audit")).text
-    assert "Chain verified: 60 rows" in (await pages.client.get("/audit/verified")).text
+    assert "chain verified: 60 rows" in (await pages.client.get("/audit/verified")).text
 
 
 def test_a_cookie_cannot_be_made_stretched_or_kept_after_the_token_changed() -> None:
