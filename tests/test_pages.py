@@ -392,6 +392,16 @@ async def test_who_follows_a_link_from_a_chat_is_asked_to_come_again_by_the_page
     assert again.headers["location"] == "/login?next=/incidents/1"
 
 
+async def test_an_incident_that_was_cancelled_before_it_was_looked_at_tells_nothing_of_its_sla(pages: Asked) -> None:
+    await pages.log_in()
+    number = pages.operations.open("fresh_one", "an alert")
+    pages.operations.cancel(number, "ops")
+    for path in ("/", "/slas/fresh_one", f"/incidents/{number}"):
+        found = await pages.client.get(path)
+        assert (found.status_code, "state met" in found.text) == (200, False)
+    assert "not measured" in (await pages.client.get("/")).text
+
+
 async def test_lists_go_on_page_by_page(pages: Asked) -> None:
     await pages.log_in()
     for _ in range(60):

@@ -14,6 +14,7 @@ from treewalk.server.pages.room import Room
 from treewalk.server.pages.sessions import Session
 
 _FIXED = 5
+_MOST_HEADS = 2000
 
 
 async def show(room: Room, request: Request, session: Session) -> Response:
@@ -61,7 +62,7 @@ def _look(room: Room) -> dict[str, Any]:
                 "sla": sla,
                 "open": sla.window is None or sla.window.contains(now),
                 "incidents": mine,
-                **measured(room, sla.name, newest.get(sla.name)),
+                **measured(room, sla.name, newest.get(sla.name, ())),
             }
         )
     return {
@@ -75,23 +76,39 @@ def _look(room: Room) -> dict[str, Any]:
     }
 
 
-def measured(room: Room, sla: str, newest: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The newest measurement of an SLA that is known: its status, the texts of it, when, and by what."""
+def measured(room: Room, sla: str, numbers: Sequence[int]) -> dict[str, Any]:
+    """The newest measurement of an SLA that is known, of its newest incidents, a walk or the watch: its status, the
+    texts of it, and when."""
+    found = [_UNKNOWN, *(head for number in numbers if (head := _head(room, number)) is not None)]
     walk = room.walks.of(sla)
-    document = walk.document if walk is not None else None
-    at = document["timing"]["at"] if document else 0.0
-    if newest is not None and newest["opened"] >= at - 1:
-        found = room.operations.app.store.incident(newest["number"])
-        if found.get("timing", {}).get("at", 0.0) >= at:
-            document = found
+    if walk is not None and walk.document is not None:
+        found.append(_told(walk.document))
     watched = room.service.latest.get(sla)
-    if watched is not None and (document is None or watched[0] > document["timing"]["at"]):
+    if watched is not None:
         when, last = watched
-        return {"status": last.status, "shown": last.shown, "limit": last.limit, "reason": last.reason, "at": when}
-    if document is None:
-        return {"status": "not measured", "shown": None, "limit": None, "reason": "", "at": None}
-    about = {key: document[key] for key in ("status", "shown", "limit", "reason")}
-    return {**about, "at": document["timing"]["at"]}
+        about = {"status": last.status, "shown": last.shown, "limit": last.limit, "reason": last.reason}
+        found.append({**about, "at": when})
+    return max(found, key=lambda one: one["at"] or 0.0)
+
+
+_UNKNOWN: dict[str, Any] = {"status": "not measured", "shown": None, "limit": None, "reason": "", "at": None}
+
+
+def _head(room: Room, number: int) -> dict[str, Any] | None:
+    """The measurement that an incident began with, or None when it was not diagnosed. Read once while it stays."""
+    mark, kept = room.views.mark_of(number), room.heads.get(number)
+    if kept is not None and kept[0] == mark:
+        return kept[1]
+    found = room.operations.app.store.incident(number)
+    head = _told(found) if "reason" in found else None
+    if len(room.heads) >= _MOST_HEADS:
+        room.heads.clear()
+    room.heads[number] = mark, head
+    return head
+
+
+def _told(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{key: document[key] for key in ("status", "shown", "limit", "reason")}, "at": document["timing"]["at"]}
 
 
 def _counts(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:

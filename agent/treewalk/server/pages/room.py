@@ -33,6 +33,7 @@ class Room:
         self.walks = Walks(lambda: service.operations.app)
         self.streams = Streams(ready, self.gate.lets_read)
         self.verifying = asyncio.Lock()
+        self.heads: dict[int, tuple[tuple[Any, ...], dict[str, Any] | None]] = {}  # what the overview has read
         self._said: dict[str, str] = {}
 
     @property

@@ -172,11 +172,10 @@ def _look(room: Room, name: str, tree: Tree) -> Look:
             started=frozenset(walk.started),
         )  # fmt: skip
     document, incident = (walk.document if walk is not None else None), None
-    newest = room.views.newest_of().get(name)
-    if newest is not None:
-        found = room.operations.app.store.incident(newest["number"])
-        if document is None or found["timing"]["at"] > document["timing"]["at"]:
-            document, incident = found, newest["number"]
+    for number in room.views.newest_of().get(name, ()):
+        found = room.operations.app.store.incident(number)
+        if "reason" in found and (document is None or found["timing"]["at"] > document["timing"]["at"]):
+            document, incident = found, number
     if document is None:
         failed = walk.failed if walk is not None else None
         return Look({}, "not measured", "", None, None, failed or "it was not looked at yet")
