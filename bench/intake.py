@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ SLAS, ALERTS, CONNECTIONS = 20, 200, 64
 ROUNDS, PER_ROUND = 5, 2000
 
 
+@dataclass(frozen=True)
+class Where:
+    """A server: the port that it listens at, and its process."""
+
+    port: int
+    pid: int
+
+
 def main() -> None:
     """Measure both kinds of storm, print a table, write the figures."""
     rows = measure()
@@ -39,9 +48,10 @@ def main() -> None:
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     (OUT / "intake.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1))
     print(f"{machine}, {CONNECTIONS} connections, {ROUNDS} rounds of {PER_ROUND} messages each in turns\n")
-    print("| messages | server | accepted a second | p50 | p99 |\n|---|---|---|---|---|")
+    print("| messages | server | accepted a second | p50 | p99 | core time each |\n|---|---|---|---|---|---|")
     for row in rows:
-        print(f"| {row['what']} | {row['server']} | {row['rate']:.0f} | {row['p50']:.0f} ms | {row['p99']:.0f} ms |")
+        shown = (f"{row[key]:.0f} ms" for key in ("p50", "p99"))
+        print(f"| {row['what']} | {row['server']} | {row['rate']:.0f} | {' | '.join(shown)} | {row['cpu']:.2f} ms |")
     for what in dict.fromkeys(row["what"] for row in rows):
         print(f"\n{what}: treewalk takes in {ratio(rows, what):.2f} × what the bare handler does (goal: ≥ 0.5)")
 
@@ -61,17 +71,19 @@ def measure() -> list[dict[str, Any]]:
         workspace = write_storm_workspace(folder / "w", target.url, SLAS, ALERTS)
         with (workspace / "treewalk.yaml").open("a") as file:
             file.write(f"server: {{token: {TOKEN}}}\n")
-        served = stack.enter_context(_treewalk(workspace))
-        ports = {"bare handler": stack.enter_context(_bare(folder)), "treewalk serve": int(served.rpartition(":")[2])}
-        _send(folder, ports["treewalk serve"], [message([number]) for number in range(ALERTS)])
+        servers = {
+            "bare handler": stack.enter_context(_bare(folder)),
+            "treewalk serve": stack.enter_context(_treewalk(workspace)),
+        }
+        _send(folder, servers["treewalk serve"], [message([number]) for number in range(ALERTS)])
         _until_asking(workspace)
         rows = []
         for what, make in (("a new alert in each", _distinct), ("1 to 5 of 200 known alerts", _repeated)):
-            runs: dict[str, list[dict[str, Any]]] = {server: [] for server in ports}
+            runs: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
             for k in range(ROUNDS + 1):
                 bodies = make(k)
-                for server, port in ports.items():
-                    runs[server].append(_send(folder, port, bodies))
+                for server, where in servers.items():
+                    runs[server].append(_send(folder, where, bodies))
             rows += [_row(what, server, found[1:]) for server, found in runs.items()]  # the first one warms up
         return rows
 
@@ -90,20 +102,29 @@ def _repeated(k: int) -> list[dict[str, Any]]:
     return [message(numbers, i) for i, numbers in enumerate(messages(PER_ROUND, ALERTS, seed=k))]
 
 
-def _send(folder: Path, port: int, bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _send(folder: Path, where: Where, bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     path = folder / "bodies"
     path.write_text("\n".join(json.dumps(body) for body in bodies))
-    command = [sys.executable, "-m", "bench.sender", str(port), str(CONNECTIONS), str(path)]
+    command = [sys.executable, "-m", "bench.sender", str(where.port), str(CONNECTIONS), str(path)]
+    before = _cpu(where.pid)
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout)
     assert found["statuses"] == {"200": len(bodies)}, found["statuses"]
-    return found
+    return {**found, "cpu": _cpu(where.pid) - before}
+
+
+def _cpu(pid: int) -> float:
+    """The seconds of a core that a process has used so far (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _row(what: str, server: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     taken = np.concatenate([run["taken"] for run in runs])
     rates = [len(run["taken"]) / run["seconds"] for run in runs]
     p50, p99 = np.percentile(taken, [50, 99])
-    return {"what": what, "server": server, "rate": float(np.median(rates)), "p50": p50, "p99": p99, "rates": rates}
+    cpu = float(np.median([1000 * run["cpu"] / len(run["taken"]) for run in runs]))
+    rate = float(np.median(rates))
+    return {"what": what, "server": server, "rate": rate, "p50": p50, "p99": p99, "rates": rates, "cpu": cpu}
 
 
 def _until_asking(workspace: Path) -> None:
@@ -116,22 +137,22 @@ def _until_asking(workspace: Path) -> None:
 
 
 @contextmanager
-def _treewalk(workspace: Path) -> Iterator[str]:
+def _treewalk(workspace: Path) -> Iterator[Where]:
     served = Served(workspace)
     try:
-        yield served.url
+        yield Where(int(served.url.rpartition(":")[2]), served.process.pid)
         assert served.stop() == 0
     finally:
         served.kill()
 
 
 @contextmanager
-def _bare(folder: Path) -> Iterator[int]:
+def _bare(folder: Path) -> Iterator[Where]:
     command = [sys.executable, "-m", "bench.bare_server", str(folder / "bare.db")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
-        yield int(process.stdout.readline())
+        yield Where(int(process.stdout.readline()), process.pid)
     finally:
         process.terminate()
         process.wait(timeout=10)
