@@ -739,7 +739,7 @@ async def test_serve_asks_somebody_approves_and_it_is_done(tmp_path: Path, api: 
             assert life(client)["ending"] == "resolved"
             assert not target.broken("one")
             await until(lambda: "resolved" in shown.text, "how it ended")
-            assert "ana approved it" in shown.text
+            assert "approved by ana" in shown.text
             assert any("Approved by ana" in form for form in shown.forms)
             assert shown.labels() == []
             assert len(api.messages) == 1

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from treewalk.courier import Channel, Courier
 from treewalk.store.outbox import Outbox
-from treewalk.telling import Teller, digest_message
+from treewalk.store.stories import Stories
+from treewalk.telling import Teller, digest_message, told_by
 
 if TYPE_CHECKING:
     from treewalk.app import App
@@ -46,7 +47,8 @@ def courier_of(operations: Operations, say: Callable[[str], None]) -> Courier:
     app = operations.app
     workspace, database = app.workspace, app.database
     settings = workspace.settings.notify
-    teller = Teller(database, workspace.forest, workspace.triage, operations.blast, settings.timezone)
+    render = told_by(Stories(database, workspace.forest.tree))
+    teller = Teller(database, workspace.forest, workspace.triage, operations.blast, settings.timezone, render)
     return Courier(
         outbox=Outbox(database),
         cases=operations.cases,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -22,6 +22,7 @@ from treewalk.model.triage import REPEATS_WITHIN, Graded, Triage, remaining, sev
 from treewalk.model.window import DAYS
 from treewalk.stages.report import clock
 from treewalk.store.database import Database
+from treewalk.store.stories import Stories
 
 Render = Callable[[Mapping[str, Any]], Rendered]
 _COLUMNS = "number, opened, sla, status, root_node, known_error, state, ending, why, closed, severity, digest, document"
@@ -157,6 +158,22 @@ def rendered(title: str, text: str) -> Rendered:
     """A plain text in all three forms; in Markdown it stands in a code block, so that it stays text."""
     fenced = text.replace("`", "'")
     return Rendered(title, text, f"```\n{fenced}\n```\n", f"<pre>{escape(text)}</pre>")
+
+
+def told_by(stories: Stories) -> Render:
+    """The texts of incidents as reports tell them. What cannot be told so is told plainly: no message stays away
+    because of its wording."""
+
+    def told(row: Mapping[str, Any]) -> Rendered:
+        from treewalk.reporting import incident
+
+        try:
+            return incident(replace(stories.story(row["number"]), severity=row["severity"]))
+        except Exception as error:  # noqa: BLE001  whatever it is, people have to hear of the incident
+            short = plain(row)
+            return rendered(short.title, f"{short.text}\n(the whole text could not be made: {type(error).__name__})")
+
+    return told
 
 
 def digest_message(database: Database, one: Due) -> Message:

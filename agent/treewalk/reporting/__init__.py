@@ -1,1 +1,5 @@
 """What treewalk tells people about incidents: reports as data, and the forms that they take. Pure but for templates."""
+
+from treewalk.reporting.incident import incident
+
+__all__ = ["incident"]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from treewalk.reporting.wording import clock, day, hour, many, plain, short, span, word
 
 Form = Literal["text", "markdown", "html"]
+FORMS: tuple[Form, ...] = ("text", "markdown", "html")
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "reports"
 UNKNOWN = "unknown"
 _JOINER = "\u2060"  # takes no room, and ends what a client would make a link or a call of
