@@ -75,6 +75,8 @@ async def test_every_address_but_health_needs_the_token(workspace: Path) -> None
         schema = (await client.get("/openapi.json")).json()
         for path, methods in schema["paths"].items():
             for method, operation in methods.items():
+                if path == "/webhooks/telegram":  # no bot listens here; it has a secret of its own
+                    continue
                 address = path.replace("{number}", "1").replace("{name}", "fresh_s0")
                 body = {"on": True} if path.endswith("read-only") else {"digest": "d", "granted": True, "who": "ann"}
                 found = await client.request(method, address, json=body if method == "post" else None)
