@@ -53,7 +53,7 @@ def main() -> None:
 def measure(sandbox: Sandbox) -> list[float]:
     """The seconds of each incident: from before its message is sent until its diagnosis is written down."""
     settings = sandbox.workspace / "treewalk.yaml"
-    text = settings.read_text().replace("policy:\n", "policy:\n  read_only: true\n")
+    text = settings.read_text().partition("server:")[0].replace("policy:\n", "policy:\n  read_only: true\n")
     settings.write_text(f"{text}server: {{token: {TOKEN}}}\n")
     served = Served(sandbox.workspace)
     try:
