@@ -412,7 +412,7 @@ async def test_a_digest_is_sent_once_even_over_restarts(office: Office) -> None:
     office.opened()
     await settled(courier())
     assert [m.key for m in memo.sent] == ["incident:1", "daily:2026-11-21", "weekly:2026-11-21", "incident:2"]
-    assert "1 incidents" in memo.sent[1].rendered.title
+    assert memo.sent[1].rendered.title.startswith("Daily digest 2026-11-21: 1 incident, 0 ended, 1 open")
 
 
 async def test_what_was_over_before_a_channel_was_there_is_not_told_to_it(office: Office) -> None:

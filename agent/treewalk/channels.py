@@ -57,7 +57,7 @@ def courier_of(operations: Operations, say: Callable[[str], None]) -> Courier:
         channels=channels_of(app),
         clock=app.clock,
         digests=workspace.digests,
-        digest=lambda due: digest_message(database, due),
+        digest=lambda due: digest_message(database, due, settings.timezone),
         timeout=settings.timeout,
         tries=settings.tries,
         say=say,

@@ -13,15 +13,17 @@ from html import escape
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from treewalk.errors import TreewalkError
+from treewalk.errors import StoreError, TreewalkError
 from treewalk.model.expression import Value
-from treewalk.model.message import Message, MessageKind, Question, Rendered, Severity
+from treewalk.model.message import Message, Question, Rendered, Severity
 from treewalk.model.schedule import Due
 from treewalk.model.tree import Forest, Sla
 from treewalk.model.triage import REPEATS_WITHIN, Graded, Triage, remaining, severity
 from treewalk.model.window import DAYS
+from treewalk.reporting.digests import daily, day_of, weekly
 from treewalk.stages.report import clock
 from treewalk.store.database import Database
+from treewalk.store.periods import Periods
 from treewalk.store.stories import Stories
 
 Render = Callable[[Mapping[str, Any]], Rendered]
@@ -176,20 +178,19 @@ def told_by(stories: Stories) -> Render:
     return told
 
 
-def digest_message(database: Database, one: Due) -> Message:
-    """A short digest of what happened within a stretch of time, where nothing better is wired in."""
-    rows = database.query(
-        "SELECT number, sla, ending, state, severity, root_node FROM incidents"
-        " WHERE opened >= ? AND opened < ? AND state != 'diagnosed' ORDER BY number LIMIT 200",
-        [one.start, one.end],
-    )
-    title = f"treewalk, {one.kind} digest: {len(rows)} incidents from {clock(one.start)} to {clock(one.end)}"
-    lines = [
-        _line(f"{r['number']} {r['severity'] or ''} {r['sla']}: {r['ending'] or r['state']} {r['root_node'] or ''}")
-        for r in rows
-    ]
-    kind: MessageKind = one.kind
-    return Message(one.key, kind, rendered(title, "\n".join([title, *lines])), "P4", over=True)
+def digest_message(database: Database, one: Due, timezone: str = "UTC") -> Message:
+    """The digest of a day or the summary of a week; `timezone` is whose days are counted. Raises StoreError."""
+    day = day_of(one.start, one.end, timezone)
+    try:
+        told = (daily if one.kind == "daily" else weekly)(
+            Periods(database).period(one.start, one.end, one.at), day, timezone
+        )
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001  as above: people hear that there is something to look at
+        title = f"treewalk: the {one.kind} digest of {day} could not be made ({type(error).__name__})"
+        told = rendered(title, f"{title}\n`treewalk report {one.kind} --date {day} --debug` shows why.")
+    return Message(one.key, one.kind, told, "P4", over=True)
 
 
 def trial_message(at: float, severity: Severity = "P4") -> Message:

@@ -18,6 +18,7 @@ from treewalk.cli import (
     memory_commands,
     notify_commands,
     policy_commands,
+    report_commands,
     sandbox_commands,
     serve_command,
     watch_command,
@@ -41,6 +42,7 @@ impact_command.register(app)
 memory_commands.register(app)
 notify_commands.register(app)
 policy_commands.register(app)
+report_commands.register(app)
 serve_command.register(app)
 watch_command.register(app)
 app.add_typer(sandbox_commands.sandbox_app, name="sandbox")
