@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import date
 from html.parser import HTMLParser
@@ -16,10 +17,15 @@ from treewalk.cli.run import run
 from treewalk.errors import StoreError
 from treewalk.model.period import Case, ModelUse, PeriodFacts, Question, Rows, TriedFix, period
 from treewalk.model.schedule import Due
+from treewalk.pipeline import live
 from treewalk.reporting.digests import bounds, daily, day_of, document, headline, sparkline, weekly
+from treewalk.reporting.wording import span
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import SqliteDatabase
+from treewalk.store.periods import Periods
 from treewalk.telling import digest_message
+
+from tests.support.acting import Plainly, Scene
 
 DAY = date(2026, 11, 18)  # a Wednesday
 ZONE = "Europe/Berlin"
@@ -197,6 +203,26 @@ def test_what_the_courier_sends_is_the_digest_of_the_time_up_to_then(tmp_path: P
     assert (message.key, message.kind, message.over, message.severity) == ("daily:2026-11-19", "daily", True, "P4")
     assert message.rendered.title.startswith("Daily digest 2026-11-18: 1 incident")
     database.close()
+
+
+async def test_a_life_as_it_is_written_down_is_told_whole(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    begun = scene.clock.now()
+    number = scene.cases.open(scene.sla, "x", begun)
+    assert await asyncio.wait_for(live(number, scene.desk(), Plainly()), 20) == "resolved"
+    took, now = scene.clock.now() - begun, scene.clock.now() + 1
+    facts = Periods(scene.database).period(begun - 60, now, now)
+    told = daily(facts, DAY).text.split("\n")
+    assert f"SLAs lost {span(took + 30)} in all" in told[0]  # its series says when it began
+    for said in (
+        "Time to detect: median 30s, 9 of 10 within 30s (1 incident)",
+        f"Time to resolve: median {span(took)}, 9 of 10 within {span(took)} (1 incident)",
+        "Known errors: 1 of 1 diagnosed incidents were known (100 %)",
+        "Policy: full: 1 proceed",
+        "Actions: mend: 1 done",
+        "Fixes: 1 tried (1 won)",
+    ):
+        assert said in told, said
 
 
 def test_a_digest_that_cannot_be_made_says_so_and_a_store_that_is_down_is_tried_again(tmp_path: Path) -> None:

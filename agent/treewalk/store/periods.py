@@ -12,7 +12,7 @@ from treewalk.model.period import Case, ModelUse, PeriodFacts, Question, Rows, S
 from treewalk.store.database import Database
 
 MOST = 5000  # incidents that are read, the newest
-_PAGE = 200
+_PAGE = 50  # with their documents
 _AFTER = 86400.0  # seconds after the end in which an incident may open whose violation began before
 _CASES = (
     "SELECT number, sla, opened, closed, status, state, ending, severity, root_node, known_error, document"
