@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from treewalk.cli import lesson_commands
+from treewalk.cli import lesson_commands, report_commands
 from treewalk.cli.common import PlainFormat, line, parse_span, put, put_json, signed, user
 from treewalk.errors import UsageError
 from treewalk.model.tree import nearest
@@ -22,6 +22,7 @@ memory = typer.Typer(help="Known errors and how they did.", no_args_is_help=True
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     lesson_commands.register(memory)
+    report_commands.register(incidents)
     app.add_typer(incidents, name="incidents")
     app.add_typer(memory, name="memory")
     app.command("alerts")(list_alerts)

@@ -1,24 +1,22 @@
-"""Commands about what happened: report daily, report weekly."""
+"""Commands that write reports about one incident."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from treewalk.cli.common import State, put, put_json
+from treewalk.cli.common import State, note, put, put_json
 from treewalk.errors import UsageError
 
 if TYPE_CHECKING:
-    from treewalk.reporting.digests import Kind
-
-report = typer.Typer(help="What happened in a day or a week.", no_args_is_help=True, rich_markup_mode=None)
+    from treewalk.model.message import Rendered
 
 
-class DigestFormat(StrEnum):
-    """How a digest is written."""
+class ReportFormat(StrEnum):
+    """How a report is written."""
 
     TEXT = "text"
     MARKDOWN = "markdown"
@@ -26,65 +24,67 @@ class DigestFormat(StrEnum):
     JSON = "json"
 
 
-FormatOption = Annotated[DigestFormat, typer.Option(help="text, markdown, html or json.")]
+NumberArgument = Annotated[int, typer.Argument(help="The incident's number.")]
+FormatOption = Annotated[ReportFormat, typer.Option(help="text, markdown, html (one page, pictures in it) or json.")]
+OutputOption = Annotated[Path | None, typer.Option(help="Write it to this file instead.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.add_typer(report, name="report")
+def register(incidents: typer.Typer) -> None:
+    """Add these commands to `incidents`."""
+    incidents.command("report")(report)
+    incidents.command("postmortem")(postmortem)
 
 
-@report.command("daily")
-def tell_day(
+def report(
     context: typer.Context,
-    date: Annotated[str | None, typer.Option(help="The day, such as 2026-01-15 (else yesterday).")] = None,
-    format: FormatOption = DigestFormat.TEXT,
+    number: NumberArgument,
+    format: FormatOption = ReportFormat.TEXT,
+    output: OutputOption = None,
 ) -> None:
-    """A day, from midnight to midnight in the time zone of `notify`: incidents, times, what SLAs lost, what is open."""
-    _tell(context.obj, "daily", date, format)
+    """What fired, what was found and done, values before and after, what is remembered."""
+    _write(context.obj, number, format, output, after=False)
 
 
-@report.command("weekly")
-def tell_week(
+def postmortem(
     context: typer.Context,
-    date: Annotated[str | None, typer.Option(help="Any day of the week, such as 2026-01-15 (else last week).")] = None,
-    format: FormatOption = DigestFormat.TEXT,
+    number: NumberArgument,
+    format: FormatOption = ReportFormat.TEXT,
+    output: OutputOption = None,
 ) -> None:
-    """A week, from Monday to Sunday in the time zone of `notify`: the same, by the day."""
-    _tell(context.obj, "weekly", date, format)
+    """Timeline, root cause, contributing factors, impact, proposals and action items."""
+    _write(context.obj, number, format, output, after=True)
 
 
-def _tell(state: State, kind: Kind, wanted: str | None, format: DigestFormat) -> None:
-    from zoneinfo import ZoneInfo
+def _write(state: State, number: int, format: ReportFormat, output: Path | None, *, after: bool) -> None:
+    import json
 
-    from treewalk.reporting.digests import bounds, daily, document, weekly
-    from treewalk.store.periods import Periods
+    from treewalk import reporting
+    from treewalk.store.stories import Stories
 
     app = state.app()
-    now, zone = app.clock.now(), app.workspace.settings.notify.timezone
-    today = datetime.fromtimestamp(now, ZoneInfo(zone)).date()
-    day = _day(wanted) if wanted else today - timedelta(days=1 if kind == "daily" else 7)
-    if day > today:
-        raise UsageError(f"{day} has not come yet")
-    facts = Periods(app.database).period(*bounds(kind, day, zone), now)
-    if format is DigestFormat.JSON:
-        put_json(document(kind, facts, day, zone))
+    stories = Stories(app.database, app.workspace.forest.tree)
+    story = stories.story(number)
+    earlier = stories.before(story)
+    if format is ReportFormat.JSON:
+        data = reporting.document(story, earlier)
+        if output is None:
+            put_json(data)
+            return
+        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    else:
+        found = reporting.postmortem(story, earlier) if after else reporting.resolution(story)
+        text = _form(found, format)
+    if output is None:
+        put(text)
         return
-    told = (daily if kind == "daily" else weekly)(facts, day, zone)
-    put({"text": told.text, "markdown": told.markdown}.get(format.value) or _page(told.title, told.html))
-
-
-def _day(text: str) -> date:
     try:
-        found = date.fromisoformat(text)
-        found - timedelta(days=7)  # the calendar begins somewhere
-    except (ValueError, OverflowError):
-        raise UsageError(f"{text!r} is not a date; write it like 2026-01-15") from None
-    return found
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+    note(f"written to {output}")
 
 
-def _page(title: str, body: str) -> str:
-    """A fragment as a page of its own."""
-    from html import escape
-
-    return f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n{body}\n</html>'
+def _form(found: Rendered, format: ReportFormat) -> str:
+    if format is ReportFormat.HTML:
+        return found.html
+    return found.markdown if format is ReportFormat.MARKDOWN else found.text

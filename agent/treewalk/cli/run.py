@@ -13,12 +13,12 @@ from treewalk import __version__
 from treewalk.cli import (
     content_commands,
     diagnose_commands,
+    digest_commands,
     fix_commands,
     impact_command,
     memory_commands,
     notify_commands,
     policy_commands,
-    report_commands,
     sandbox_commands,
     serve_command,
     watch_command,
@@ -42,7 +42,7 @@ impact_command.register(app)
 memory_commands.register(app)
 notify_commands.register(app)
 policy_commands.register(app)
-report_commands.register(app)
+digest_commands.register(app)
 serve_command.register(app)
 watch_command.register(app)
 app.add_typer(sandbox_commands.sandbox_app, name="sandbox")

@@ -147,4 +147,4 @@ def _legend(story: Story, y: float) -> Iterator[str]:
         if status in present:
             yield f'<g transform="translate({x:g} {y + 4:g}) scale(0.7)">{mark(status, 0, 0)}</g>'
             yield f'<text x="{x + 12:g}" y="{y + 8:g}" font-size="11.5">{status_word(status)}</text>'
-            x += 26 + 6.4 * len(status_word(status))
+            x += 30 + 7 * len(status_word(status))
