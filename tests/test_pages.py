@@ -316,22 +316,27 @@ async def test_known_errors_are_decided_about_as_on_the_command_line(pages: Aske
     assert pages.operations.audit.rows()[-1]["who"] == "web anna"
 
 
-async def test_where_it_is_read_only_no_change_is_offered_or_taken(tmp_path: Path) -> None:
+async def test_where_it_is_read_only_only_what_stops_is_offered_or_taken(tmp_path: Path) -> None:
     async with asked(workspace_of(tmp_path / "w", policy="  read_only: true\n")) as pages:
         await pages.log_in()
         number, plan = asking(pages.operations)
+        stops = {"/switch": {"/switch"}, f"/incidents/{number}": {"/seen", "/cancel"}}
         for path in ("/switch", "/known-errors", f"/incidents/{number}", "/approvals"):
             shown = (await pages.client.get(path)).text
             assert "treewalk only looks" in shown
             forms = re.findall(r'<form[^>]*method="post"[^>]*action="([^"]+)"|<form[^>]*action="([^"]+)"', shown)
-            assert {a or b for a, b in forms} <= {"/logout"}, path
+            offered = {(a or b).removeprefix(f"/incidents/{number}") for a, b in forms}
+            assert offered <= {"/logout", *stops.get(path, ())}, path
         for path, fields in (
-            ("/switch", {"what": "kill", "why": "x", "sure": "yes"}),
+            ("/switch", {"what": "revive", "sure": "yes"}),
             ("/known-errors", {"id": "ke-one", "what": "retire"}),
             (f"/incidents/{number}/answer", {"digest": plan.digest, "answer": "approve"}),
-            (f"/incidents/{number}/cancel", {}),
         ):
             assert (await pages.send(path, **fields)).status_code == 403
+        assert (await pages.send("/switch", what="kill", why="look first", sure="yes")).status_code == 303
+        assert "look first" in (pages.operations.killed() or "")
+        assert (await pages.send(f"/incidents/{number}/cancel")).status_code == 303
+        assert pages.operations.cases.life(number)["ending"] == "cancelled"
 
 
 async def test_files_that_could_not_be_read_again_are_told_with_their_place(pages: Asked) -> None:

@@ -73,6 +73,7 @@ _SERVING_4 = (
     " why TEXT, document TEXT NOT NULL, PRIMARY KEY (channel, key))",
     "CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (state, due)",
     "CREATE INDEX IF NOT EXISTS incidents_updated ON incidents (updated)",
+    "CREATE INDEX IF NOT EXISTS incidents_state ON incidents (state)",
 )
 _SQLITE_GUARDS = (
     "CREATE TRIGGER audit_kept BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",

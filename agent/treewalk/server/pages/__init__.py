@@ -52,7 +52,7 @@ def pages(service: Service, ready: Callable[[], str | None]) -> ASGIApp:
     routes = [
         Route("/login", ask_login),
         Route("/login", enter, methods=["POST"]),
-        Route("/logout", room.takes(login.leave, change=False), methods=["POST"]),
+        Route("/logout", room.takes(login.leave, "sender"), methods=["POST"]),
         Route("/static/{name}", _static),
         Route("/", room.shows(overview.show)),
         Route("/events", room.shows(overview.events)),
@@ -61,12 +61,12 @@ def pages(service: Service, ready: Callable[[], str | None]) -> ASGIApp:
         Route("/incidents/{number}/events", room.shows(incidents.events)),
         Route("/incidents/{number}/plot", room.shows(plots.of_incident)),
         Route("/incidents/{number}/answer", room.takes(approvals.answer), methods=["POST"]),
-        Route("/incidents/{number}/seen", room.takes(incidents.seen), methods=["POST"]),
-        Route("/incidents/{number}/cancel", room.takes(incidents.cancel), methods=["POST"]),
+        Route("/incidents/{number}/seen", room.takes(incidents.seen, "stopper"), methods=["POST"]),
+        Route("/incidents/{number}/cancel", room.takes(incidents.cancel, "stopper"), methods=["POST"]),
         Route("/approvals", room.shows(approvals.show)),
         Route("/slas/{name:path}/events", room.shows(slas.events)),
         Route("/slas/{name:path}/node", room.shows(slas.node)),
-        Route("/slas/{name:path}/walk", room.takes(slas.walk, change=False), methods=["POST"]),
+        Route("/slas/{name:path}/walk", room.takes(slas.walk, "sender"), methods=["POST"]),
         Route("/slas/{name:path}", room.shows(slas.show)),
         Route("/known-errors", room.shows(known.show)),
         Route("/known-errors", room.takes(known.decide), methods=["POST"]),
@@ -76,7 +76,7 @@ def pages(service: Service, ready: Callable[[], str | None]) -> ASGIApp:
         Route("/audit", room.shows(audit.show)),
         Route("/audit/verified", room.shows(audit.verify)),
         Route("/switch", room.shows(switch.show)),
-        Route("/switch", room.takes(switch.throw), methods=["POST"]),
+        Route("/switch", room.takes(switch.throw, "stopper"), methods=["POST"]),
     ]
 
     async def failed(request: Request, error: Exception) -> Response:

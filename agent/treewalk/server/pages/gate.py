@@ -93,6 +93,13 @@ class Gate:
             raise Refused(403, why)
         return session
 
+    def stopper(self, request: Request, form: Mapping[str, str]) -> Session:
+        """Who sent a form that stops something, which is never out of reach. Raises LoginNeeded, Refused."""
+        session = self.sender(request, form)
+        if session.open:
+            raise Refused(403, _OPEN)
+        return session
+
     def why_not(self, session: Session) -> str | None:
         """Why this session may change nothing, or None when it may. Raises StoreError."""
         if session.open:

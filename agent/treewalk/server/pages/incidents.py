@@ -109,6 +109,7 @@ def about(room: Room, number: int, session: Session) -> dict[str, Any]:
         "headline": headline(found),
         "csrf": session.csrf,
         "why_not": room.gate.why_not(session),
+        "may_stop": not session.open,
         "may_answer": may_answer(room, session),
     }
 

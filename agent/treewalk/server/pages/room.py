@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -60,13 +60,14 @@ class Room:
 
         return endpoint
 
-    def takes(self, take: Take, *, change: bool = True) -> Callable[[Request], Awaitable[Response]]:
-        """A form, from those who may change something, or from any reader."""
+    def takes(
+        self, take: Take, by: Literal["changer", "stopper", "sender"] = "changer"
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """A form, from those who may change something, who may at least stop something, or from any reader."""
 
         async def endpoint(request: Request) -> Response:
             form = await form_of(request)
-            gate = self.gate
-            session = await asyncio.to_thread(gate.changer if change else gate.sender, request, form)
+            session = await asyncio.to_thread(getattr(self.gate, by), request, form)
             return await take(self, request, session, form)
 
         return endpoint
@@ -85,6 +86,7 @@ class Room:
             "killed": operations.killed(),
             "asked": len(operations.cases.questions(self.now())),
             "why_not": self.gate.why_not(session),
+            "may_stop": not session.open,
             "reloaded": self.service.reloaded,
             "said": self._said.pop(session.nonce, None),
         }

@@ -30,6 +30,7 @@ async def throw(room: Room, request: Request, session: Session, form: Mapping[st
         half = f" But {'; '.join(problems)}." if problems else ""
         return room.on(session, "/switch", f"The kill switch is on: nothing is changed by treewalk.{half}")
     if what == "revive":
+        await asyncio.to_thread(room.gate.changer, request, form)  # where treewalk only looks, stopping is all there is
         was_on = await asyncio.to_thread(room.operations.revive, who)
         return room.on(session, "/switch", "The kill switch is off" if was_on else "The kill switch was off already")
     raise Refused(400, "the switch is turned on or off")
