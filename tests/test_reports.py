@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from treewalk.app import App
 from treewalk.cli.run import run
 from treewalk.model.message import Rendered
-from treewalk.model.story import Story, phases
+from treewalk.model.story import Moment, Story, phases
 from treewalk.reporting import document, incident, postmortem, resolution
 from treewalk.reporting.factors import factors, impact, items, lost
 from treewalk.reporting.prevention import GENERAL, PROPOSALS, proposals
@@ -176,12 +176,21 @@ def test_what_is_not_known_is_said_to_be_unknown() -> None:
     for said in (
         "Began: unknown", "Diagnosed: unknown", "Measured: unknown", "SLA time lost: unknown",
         "Users and money: unknown", "Root cause: unknown", "Unknown: nothing was proven",
-        "It was not diagnosed.", "Time spent: unknown",
+        "No diagnosis: it was not diagnosed.", "Time spent: unknown",
     ):  # fmt: skip
         assert said in found.text, said
     assert "Contributing factors" in found.markdown
     assert "None is known from what was recorded." in found.text
     assert found.html.count("<svg") == 1  # nothing is known of its tree
+
+
+def test_of_an_old_incident_whose_documents_were_removed_nothing_is_denied() -> None:
+    line = Moment(T + 9, "pruned", "its documents were removed")
+    old = Story(1, ("orders",), None, "closed", "resolved", "mended", "", T, None, T + 1, timeline=(line,))
+    found = postmortem(old).text
+    assert "it was not diagnosed" not in found
+    assert "nothing was proven" not in found
+    assert "unknown: its documents were removed when they were old" in found
 
 
 def test_factors_name_only_what_has_a_row() -> None:

@@ -5,9 +5,8 @@ Times are Unix seconds, spans seconds. What is not known is None or empty, never
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 PHASES = ("open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying")
 """The states of a living incident, which are lines of its timeline too."""
@@ -279,6 +278,11 @@ class Story:
         return self.state in ("closed", "diagnosed")
 
     @property
+    def pruned(self) -> bool:
+        """Whether its documents grew old and were removed."""
+        return any(m.kind == "pruned" for m in self.timeline)
+
+    @property
     def question(self) -> Asked | None:
         """The question that waits for an answer."""
         waiting = [q for q in self.questions if q.granted is None]
@@ -335,14 +339,3 @@ def time_in(story: Story) -> Mapping[str, float]:
     for span in phases(story):
         found[span.phase] = found.get(span.phase, 0.0) + span.seconds
     return found
-
-
-def edges_of(paths: Sequence[Sequence[str]]) -> Mapping[str, tuple[str, ...]]:
-    """What stands below each node, as far as paths from the top tell."""
-    below: dict[str, list[str]] = {}
-    for path in paths:
-        for upper, lower in pairwise(path):
-            children = below.setdefault(upper, [])
-            if lower not in children:
-                children.append(lower)
-    return {name: tuple(children) for name, children in below.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from treewalk.model.story import Earlier, Story, time_in
-from treewalk.reporting.facts import LONG, Line, Section, acted, measured, section
+from treewalk.reporting.facts import LONG, Line, Section, absent, acted, measured, section
 from treewalk.reporting.wording import clock, day, many, short, span
 
 _LATE = 300.0  # seconds before the opening from which on an incident was detected late
@@ -24,7 +24,9 @@ def impact(story: Story) -> list[Section]:
         *measured(story),
         *section("Began", [clock(began) if began is not None else "unknown: no alert and no measurement says when"]),
         *section("Detected", [f"{clock(opened)}{after}"]),
-        *section("Diagnosed", [f"{clock(looked)}, {span(looked - opened)} later" if looked else "unknown: it was not"]),
+        *section(
+            "Diagnosed", [f"{clock(looked)}, {span(looked - opened)} later" if looked else f"unknown: {absent(story)}"]
+        ),
         *section("Ended", [_ended(story)]),
         *section("Time spent", [phases or "unknown: its timeline was not kept"]),
         *section("SLA time lost", [lost(story)]),

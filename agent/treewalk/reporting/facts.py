@@ -107,7 +107,7 @@ def measured(story: Story) -> list[Section]:
     """The SLA's own number when it was diagnosed."""
     m = story.measured
     if m is None:
-        return section("Measured", ["unknown: it was not diagnosed" if story.over else "not yet"])
+        return section("Measured", [f"unknown: {absent(story)}" if story.over else "not yet"])
     number = f"{m.shown} against a limit of {m.limit or 'none'}" if m.shown else "no number"
     reason = f" ({m.reason})" if m.reason else ""
     if m.shown and m.shown in m.reason:
@@ -117,6 +117,11 @@ def measured(story: Story) -> list[Section]:
     return section("Measured", [short(f"{story.sla} {_SLA[m.status]}: {number}{reason}{since}{outside}", LONG)])
 
 
+def absent(story: Story) -> str:
+    """Why there is no diagnosis."""
+    return "its documents were removed when they were old" if story.pruned else "it was not diagnosed"
+
+
 def blamed(story: Story) -> list[Section]:
     """The root cause, the way to it, and the known error."""
     root = story.root
@@ -124,7 +129,7 @@ def blamed(story: Story) -> list[Section]:
         if story.ending == "no_fault_found":
             return []
         looked = story.diagnosed is not None
-        said = "no node explains it" if looked else "it was not diagnosed" if story.over else "not known yet"
+        said = "no node explains it" if looked else absent(story) if story.over else "not known yet"
         return section("Root cause", [said if said == "not known yet" else f"unknown: {said}"])
     tied = f"; equally likely: {', '.join(root.tied_with)}" if root.tied_with else ""
     basis = f"{root.basis}, confidence {root.confidence:.2f}"

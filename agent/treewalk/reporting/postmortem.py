@@ -17,6 +17,7 @@ from treewalk.reporting.facts import (
     LONG,
     Line,
     Section,
+    absent,
     answered,
     blamed,
     done,
@@ -150,7 +151,8 @@ def _what_was_done(story: Story) -> Chapter:
 def _before_and_after(story: Story) -> Chapter:
     proof = story.proof
     if proof is None:
-        return Chapter("Before and after", note="Unknown: nothing was proven.")
+        why = absent(story) if story.pruned else "nothing was proven"
+        return Chapter("Before and after", note=f"Unknown: {why}.")
     unseen = "not looked at"
     rows = tuple((v.name, short(v.before or unseen, LONG), short(v.after or unseen, LONG)) for v in proof.values)
     table = Table(("What", "Before", "After"), rows) if rows else None
@@ -183,7 +185,7 @@ def _earlier(earlier: Sequence[Earlier]) -> Chapter:
 
 
 def _not_known(story: Story) -> Chapter:
-    nothing = "Everything could be looked at." if story.diagnosed is not None else "It was not diagnosed."
+    nothing = "Everything could be looked at." if story.diagnosed is not None else f"No diagnosis: {absent(story)}."
     return Chapter("What is not known", tuple(unknown(story, 30)), note=_or(story.gaps, nothing))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from treewalk.errors import TreewalkError, UsageError
@@ -28,7 +29,6 @@ from treewalk.model.story import (
     Story,
     Uncounted,
     Value,
-    edges_of,
 )
 from treewalk.model.tree import Tree
 from treewalk.store.audit import Audit
@@ -165,7 +165,7 @@ class Stories:
             except TreewalkError:  # the SLA is not written in the trees any more
                 pass
         paths = [one["path"] for one in found.get("suspects", ()) if one.get("path")]
-        return edges_of(paths), tuple(dict.fromkeys(path[0] for path in paths))
+        return _edges_of(paths), tuple(dict.fromkeys(path[0] for path in paths))
 
 
 def _json(text: str | None) -> Mapping[str, Any]:
@@ -280,3 +280,14 @@ def _proven(proof: Mapping[str, Any] | None) -> Proven | None:
 
 def _both(*groups: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group))
+
+
+def _edges_of(paths: Sequence[Sequence[str]]) -> Mapping[str, tuple[str, ...]]:
+    """What stands below each node, as far as paths from the top tell."""
+    below: dict[str, list[str]] = {}
+    for path in paths:
+        for upper, lower in pairwise(path):
+            children = below.setdefault(upper, [])
+            if lower not in children:
+                children.append(lower)
+    return {name: tuple(children) for name, children in below.items()}
