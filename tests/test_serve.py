@@ -413,3 +413,36 @@ def test_half_a_password_and_a_secret_at_the_wrong_place_are_told_at_load(tmp_pa
 )
 def test_which_hosts_are_this_machine(host: str, loopback: bool) -> None:
     assert is_loopback(host_of(host)) is loopback
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://127.0.0.1:8080"},
+        {"X-Forwarded-For": "203.0.113.7"},
+        {"Forwarded": "for=203.0.113.7"},
+    ],
+)
+async def test_without_a_secret_a_web_page_or_a_proxy_sends_no_alert(tmp_path: Path, headers: dict[str, str]) -> None:
+    workspace = write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"])
+    async with asked(workspace) as client:
+        message = json.dumps(alertmanager("one"))
+        # What a page anywhere can have a browser send without being asked for leave: text/plain.
+        found = await client.post("/webhooks/alertmanager", content=message, headers=headers)
+        assert found.status_code == 403, found.text
+        assert (await client.get("/api/incidents")).json()["incidents"] == []
+        for more in ({}, {"Origin": "http://127.0.0.1"}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}):
+            found = await client.post("/webhooks/alertmanager", content=message, headers=more)
+            assert found.status_code == 200, more
+
+
+@pytest.mark.parametrize("path", ["/", "/api/status", "/metrics"])
+async def test_without_a_secret_nothing_is_shown_through_a_proxy(tmp_path: Path, path: str) -> None:
+    async with asked(write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"])) as client:
+        assert (await client.get(path)).status_code == 200
+        assert (await client.get(path, headers={"X-Forwarded-For": "203.0.113.7"})).status_code == 403

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from treewalk.errors import SettingsError
 from treewalk.settings import ServerSettings, WebhookSettings
 
+_PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 SOURCES = ("alertmanager", "gatus", "grafana", "generic")
 
 
@@ -104,6 +105,25 @@ def host_of(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0]
     return header.partition(":")[0]
+
+
+def from_elsewhere(method: str, headers: Mapping[str, str]) -> str | None:
+    """Why a request is not this machine's own, where no secret tells; None when it may be.
+
+    A page in a browser here may not reach in: neither by a name that it made point here, nor by sending a form to a
+    loopback address, which browsers do for any page without asking. What a proxy passes on comes from anywhere.
+    """
+    host = headers.get("host", "")
+    if not is_loopback(host_of(host)):
+        return "without a secret treewalk is only asked as localhost or 127.0.0.1"
+    if any(name in headers for name in _PASSED_ON):
+        return "without a secret treewalk is not asked through a proxy: set server.token in treewalk.yaml"
+    if method in ("GET", "HEAD"):
+        return None
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site not in (None, "same-origin", "none") or origin not in (None, f"http://{host}", f"https://{host}"):
+        return "without a secret treewalk takes nothing from a page of another site"
+    return None
 
 
 def _same(given: str, wanted: str) -> bool:

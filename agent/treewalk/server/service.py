@@ -14,7 +14,7 @@ from treewalk.model.alert import Alert, Parsed
 from treewalk.model.diagnosis import Measurement
 from treewalk.model.events import Event
 from treewalk.server.collector import Collector
-from treewalk.server.keys import Key, Keys, host_of, is_loopback
+from treewalk.server.keys import Key, Keys, from_elsewhere
 from treewalk.server.measures import Measures
 from treewalk.server.rate import Rate
 from treewalk.settings import ServerSettings
@@ -167,9 +167,9 @@ class Service:
 
     def _check(self, request: Request, source: str | None, keys: Sequence[Key]) -> None:
         if self.keys.none:
-            # A page in a browser on this machine may not reach in by a name that it made point here.
-            if not is_loopback(host_of(request.headers.get("host", ""))):
-                raise HTTPException(403, "without a secret treewalk is only asked as localhost or 127.0.0.1")
+            why = from_elsewhere(request.method, request.headers)
+            if why is not None:
+                raise HTTPException(403, why)
             return
         given = request.headers.get("authorization", "")
         # All are tried, whichever fits: the time tells nothing.
