@@ -140,6 +140,28 @@ async def test_incidents_are_begun_oldest_first_and_so_many_at_a_time(tmp_path: 
         assert "incident 2 waits: locked" in said
 
 
+async def test_a_connection_that_cannot_be_closed_keeps_no_incident_from_being_begun(tmp_path: Path) -> None:
+    workspace = write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"])
+    async with App.open(workspace, environ={}) as app:
+        operations, said, flows = Operations(app), list[str](), FakeFlows(set())
+
+        async def retire(*, all: bool = False) -> None:
+            raise RuntimeError("the connection is gone")
+
+        operations.retire = retire  # type: ignore[method-assign]
+        starter = Starter(operations, 2, said.append)
+        task = asyncio.create_task(starter.run(flows))
+        async with asyncio.timeout(20):
+            while not said:
+                await asyncio.sleep(0.01)
+            operations.cases.open("s0", "test", 1.0)
+            starter.opened([1])
+            while not flows.begun:
+                assert not task.done(), "nobody begins incidents any more"
+                await asyncio.sleep(0.01)
+        task.cancel()
+
+
 class FoundFlows(FakeFlows):
     """Workflows of which it is told how they are."""
 

@@ -36,11 +36,11 @@ class Starter:
             self._wake.clear()
             try:
                 await self._turn(workflows)
+                await self._operations.retire()
             except Exception as error:  # noqa: BLE001  nobody else begins incidents: this has to go on
                 self._tell(0, f"incidents wait: {redact(str(error))}")
             else:
                 self._told.discard(0)
-            await self._operations.retire()
             with_place = len(self._begun) < self.limit
             try:
                 async with asyncio.timeout(_AGAIN if with_place else _AGAIN / 5):
