@@ -632,3 +632,33 @@ def test_a_plot_stays_within_its_frame(values: list[float], limit: float | None)
             assert -0.1 <= y <= found.base + 0.1
     assert found.limit is None or -0.1 <= found.limit <= found.base + 0.1
     assert [name for _, name, _ in found.moments] in ([], ["opened"])
+
+
+async def test_many_who_ask_at_once_get_no_more_streams_than_there_are(tmp_path: Path) -> None:
+    async with asked(workspace_of(tmp_path / "w", server="")) as pages:
+        over = list[int]()
+        api = build(pages.operations, pages.operations.app.workspace.settings.server)
+
+        async def one() -> None:
+            status = 0
+
+            async def receive() -> dict[str, Any]:
+                while not (status and len(over) >= streams_bound + 20):
+                    await asyncio.sleep(0.01)  # who got one keeps it until everybody has asked
+                return {"type": "http.disconnect"}
+
+            async def send(message: Any) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                    over.append(status)
+
+            headers = [(b"host", b"127.0.0.1")]
+            scope = {"type": "http", "method": "GET", "path": "/events", "query_string": b"", "headers": headers}
+            await api(scope, receive, send)
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(one() for _ in range(streams_bound + 20)))
+        assert (over.count(200), over.count(503)) == (streams_bound, 20)
+        async with asyncio.timeout(20):  # and all of them are free again
+            await one()

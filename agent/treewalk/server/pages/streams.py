@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from treewalk.errors import TreewalkError
 from treewalk.server.pages.gate import Refused
@@ -32,13 +33,20 @@ class Streams:
         if self.open >= MOST:
             raise Refused(503, f"{MOST} pages are being watched already; reload this one later")
         headers = {"X-Accel-Buffering": "no"}  # a proxy shall pass it on at once
-        return StreamingResponse(self._lines(request, look, every), media_type="text/event-stream", headers=headers)
+        self.open += 1  # now, and not with the first line: many may ask before it is written
+        there = True
 
-    async def _lines(self, request: Request, look: Look, every: float) -> AsyncIterator[str]:
+        def left() -> None:
+            nonlocal there
+            self.open -= there
+            there = False
+
+        return _Stream(self._lines(request, look, every, left), left, headers)
+
+    async def _lines(self, request: Request, look: Look, every: float, left: Callable[[], None]) -> AsyncIterator[str]:
         clock = asyncio.get_running_loop().time
         begun = told = clock()
         sent: dict[str, str] = {}
-        self.open += 1
         try:
             yield "retry: 2000\n\n"
             while self._ready() is None and clock() - begun < LASTS and self._allowed(request):
@@ -59,7 +67,21 @@ class Streams:
                     yield ": still here\n\n"
                 await asyncio.sleep(every)
         finally:
-            self.open -= 1
+            left()
+
+
+class _Stream(StreamingResponse):
+    """A stream that says when it has ended, however it did."""
+
+    def __init__(self, lines: AsyncIterator[str], left: Callable[[], None], headers: Mapping[str, str]) -> None:
+        super().__init__(lines, media_type="text/event-stream", headers=headers)
+        self._left = left
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._left()
 
 
 def event(html: str) -> str:
