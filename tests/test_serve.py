@@ -446,3 +446,25 @@ async def test_without_a_secret_nothing_is_shown_through_a_proxy(tmp_path: Path,
     async with asked(write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"])) as client:
         assert (await client.get(path)).status_code == 200
         assert (await client.get(path, headers={"X-Forwarded-For": "203.0.113.7"})).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/webhooks/grafana", {"X-Grafana-Alerting-Signature": "0" * 64}),  # only the body tells whether it is known
+        ("/api/read-only", {"Content-Type": "application/json"}),
+        ("/login", {"Content-Type": "application/x-www-form-urlencoded", "Origin": "http://127.0.0.1"}),
+    ],
+)
+async def test_a_body_that_never_ends_is_not_waited_for(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, path: str, headers: dict[str, str]
+) -> None:
+    monkeypatch.setattr("treewalk.server.routes.BODY_WITHIN", 0.2)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.05)
+
+    async with asked(workspace) as client, asyncio.timeout(20):
+        assert (await client.post(path, content=slowly(), headers=headers)).status_code == 408

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Annotated, Any
 
@@ -19,6 +20,8 @@ Before = Annotated[int, Query(ge=1, le=END, description="Only those with a small
 After = Annotated[int, Query(ge=0, le=END, description="Only those with a larger number.")]
 Number = Annotated[int, Path(description="The incident's number.")]
 
+BODY_WITHIN = 30.0  # seconds in which a body has to be there: who sends it by the byte holds a place for nothing
+_CLOSE = {"Connection": "close"}  # else the rest of the body is read on
 bearer = HTTPBearer(auto_error=False, description="server.token of treewalk.yaml")
 _TOLD = {
     400: "The body could not be read.",
@@ -56,23 +59,31 @@ def reader(service: Service) -> Callable[[Request], Awaitable[None]]:
 
 
 class Bounded:
-    """No body is taken in that is larger than it may be, whoever sends it. Webhooks bound and count their own."""
+    """No body is taken in that is larger than it may be, or comes too slowly, whoever sends it. The size of their own
+    is what webhooks bound and count themselves."""
 
     def __init__(self, app: Any, limit: Callable[[], int]) -> None:
         self._app, self._limit = app, limit
 
     async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Any) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/webhooks/"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit, size = self._limit(), 0
+        limit = None if scope["path"].startswith("/webhooks/") else self._limit()
+        size, whole, until = 0, False, asyncio.get_running_loop().time() + BODY_WITHIN
 
         async def bounded() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > limit:
-                raise HTTPException(413, f"the body has more than {limit} bytes (server.max_body)")
+            nonlocal size, whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the body did not come within {BODY_WITHIN:g} s", _CLOSE) from None
+            size, whole = size + len(message.get("body", b"")), not message.get("more_body", False)
+            if limit is not None and size > limit:
+                raise HTTPException(413, f"the body has more than {limit} bytes (server.max_body)", _CLOSE)
             return message
 
         await self._app(scope, bounded, send)

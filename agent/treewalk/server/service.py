@@ -150,7 +150,8 @@ class Service:
             size += len(part)
             if size > limit:
                 self.measures.refused(source, "too large")
-                raise HTTPException(413, f"the body has more than {limit} bytes (server.max_body)")
+                close = {"Connection": "close"}  # else the rest of it is read on
+                raise HTTPException(413, f"the body has more than {limit} bytes (server.max_body)", close)
             parts.append(part)
         return b"".join(parts)
 
