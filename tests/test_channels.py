@@ -20,7 +20,7 @@ from treewalk.settings import GithubSettings, GitlabSettings
 from tests.support.answers import free_port
 from tests.support.messengers import postbox
 from tests.support.smtp import mailbox
-from tests.support.trackers import Tracker, tracker
+from tests.support.trackers import STRANGER, Tracker, tracker
 
 RENDERED = Rendered("P1 orders is late", "a <b> text", "a *b* text", "a <i>b</i> text")
 
@@ -111,6 +111,29 @@ async def test_an_escalation_is_one_issue_that_is_kept_up_to_date(kind: str) -> 
         await channel.edit(id, message(rendered=newer))
         assert len(kept.issues) == 1
         assert "newer text" in body_of(kept.issues[int(id)])
+
+
+@pytest.mark.parametrize(("kind", "tells_who"), [("github", True), ("gitlab", True), ("github", False)])
+async def test_an_issue_of_a_stranger_that_poses_as_ours_keeps_nothing_from_being_filed(
+    kind: str, tells_who: bool
+) -> None:
+    async with tracker(kind) as kept:
+        kept.tells_who = tells_who
+        body, author = "description" if kind == "gitlab" else "body", "author" if kind == "gitlab" else "user"
+        first = await issues(kind, kept).send(message(7))
+        copied, own = kept.issues[int(first)], body_of(kept.issues[int(first)])
+        number = kept.number()
+        key = "iid" if kind == "gitlab" else "number"
+        posing = {**copied, key: number, body: own, author: STRANGER, "state": "closed"}
+        kept.issues = {number: posing}
+        second = await issues(kind, kept).send(message(7))
+        assert (second == str(number), body_of(posing)) == (False, own)
+        third = await issues(kind, kept).send(message(8))
+        assert third.partition("/")[0] == second
+        comment = kept.comments[int(third.partition("/")[2])]
+        comment[author] = STRANGER
+        fourth = await issues(kind, kept).send(message(8))
+        assert fourth != third
 
 
 @KINDS

@@ -20,6 +20,7 @@ class Tracker:
         self.comments: dict[int, dict[str, Any]] = {}
         self.answers: list[tuple[int, dict[str, str]]] = []
         self.drop_next = False  # do what is asked, and break the connection instead of an answer
+        self.tells_who = True  # GitHub tells the token of an app not whose it is
         self.seen_tokens: set[str] = set()
         self._next = 0
 
@@ -29,6 +30,19 @@ class Tracker:
 
     def of(self, issue: int) -> list[dict[str, Any]]:
         return [c for c in self.comments.values() if c["issue"] == issue]
+
+
+BOT = {"login": "treewalk-bot", "username": "treewalk-bot", "type": "Bot"}
+STRANGER = {"login": "mallory", "username": "mallory", "type": "User"}
+
+
+def _whoami(kept: Tracker) -> Any:
+    async def whoami(request: web.Request) -> web.Response:
+        if not kept.tells_who:
+            return web.json_response({"message": "Resource not accessible by integration"}, status=403)
+        return web.json_response(BOT)
+
+    return whoami
 
 
 def _now() -> str:
@@ -86,7 +100,7 @@ def _github(app: web.Application, kept: Tracker) -> None:
 
     async def create(request: web.Request) -> web.Response:
         given, number = await request.json(), kept.number()
-        row = {**given, "number": number, "state": "open", "created_at": _now(), "updated_at": _now()}
+        row = {**given, "number": number, "state": "open", "created_at": _now(), "updated_at": _now(), "user": BOT}
         kept.issues[number] = row
         return web.json_response(row, status=201)
 
@@ -101,6 +115,7 @@ def _github(app: web.Application, kept: Tracker) -> None:
     async def note(request: web.Request) -> web.Response:
         id = kept.number()
         row = {"id": id, "issue": int(request.match_info["n"]), "created_at": _now(), **await request.json()}
+        row["user"] = BOT
         kept.comments[id] = row
         return web.json_response(row, status=201)
 
@@ -109,6 +124,7 @@ def _github(app: web.Application, kept: Tracker) -> None:
         row |= await request.json()
         return web.json_response(row)
 
+    app.router.add_get("/user", _whoami(kept))
     app.router.add_get(base, index)
     app.router.add_post(base, create)
     app.router.add_patch(base + "/comments/{c}", patch_note)
@@ -127,6 +143,7 @@ def _gitlab(app: web.Application, kept: Tracker) -> None:
     async def create(request: web.Request) -> web.Response:
         given, number = await request.json(), kept.number()
         row = {"id": 1000 + number, "iid": number, "state": "opened", "created_at": _now(), "updated_at": _now()}
+        row["author"] = BOT
         kept.issues[number] = row | given
         return web.json_response(kept.issues[number], status=201)
 
@@ -143,6 +160,7 @@ def _gitlab(app: web.Application, kept: Tracker) -> None:
     async def note(request: web.Request) -> web.Response:
         id = kept.number()
         row = {"id": id, "issue": int(request.match_info["n"]), "created_at": _now(), **await request.json()}
+        row["author"] = BOT
         kept.comments[id] = row
         return web.json_response(row, status=201)
 
@@ -151,6 +169,7 @@ def _gitlab(app: web.Application, kept: Tracker) -> None:
         row |= await request.json()
         return web.Response(text=json.dumps(row), content_type="application/json")
 
+    app.router.add_get("/api/v4/user", _whoami(kept))
     app.router.add_get(base, index)
     app.router.add_post(base, create)
     app.router.add_put(base + "/{n}", put)

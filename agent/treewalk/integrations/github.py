@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from treewalk.errors import SourceBadAnswer
+from treewalk.errors import SourceBadAnswer, SourceRejected
 from treewalk.integrations.issues import Issue, iso, when
 from treewalk.integrations.rest import Rest
 from treewalk.settings import GithubSettings
@@ -27,12 +27,14 @@ class Github:
         self._rest = Rest("github", settings.url, headers, timeout)
         self._issues = f"/repos/{settings.repository}/issues"
         self._labels = settings.labels
+        self._name: str | None = None
 
     async def recent(self, since: float) -> Sequence[Issue]:
         # Not by label: GitHub drops labels without a word where the token may not set them.
         params = {"state": "all", "since": iso(since), "sort": "created"}
         rows = await self._pages(self._issues, params)
-        return [_issue(row) for row in rows if "pull_request" not in row]
+        me = await self._me()
+        return [_issue(row) for row in rows if "pull_request" not in row and _by(row, me)]
 
     async def create(self, title: str, body: str) -> str:
         data = {"title": title, "body": body, "labels": self._labels}
@@ -45,13 +47,24 @@ class Github:
         await self._rest.ask("PATCH", f"{self._issues}/{issue}", body={"state": "open"})
 
     async def comments(self, issue: str) -> Sequence[Issue]:
-        return [_comment(row) for row in await self._pages(f"{self._issues}/{issue}/comments", {})]
+        rows, me = await self._pages(f"{self._issues}/{issue}/comments", {}), await self._me()
+        return [_comment(row) for row in rows if _by(row, me)]
 
     async def comment(self, issue: str, body: str) -> str:
         return _number(await self._rest.ask("POST", f"{self._issues}/{issue}/comments", body={"body": body}), "id")
 
     async def update_comment(self, issue: str, comment: str, body: str) -> None:
         await self._rest.ask("PATCH", f"{self._issues}/comments/{comment}", body={"body": body})
+
+    async def _me(self) -> str:
+        """Whose token it is; nothing for that of an app, which may not ask."""
+        if self._name is None:
+            try:
+                found = await self._rest.ask("GET", "/user")
+                self._name = str(found.get("login") or "") if isinstance(found, dict) else ""
+            except SourceRejected:
+                self._name = ""
+        return self._name
 
     async def _pages(self, path: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         """All of a list, page by page, up to a bound."""
@@ -64,6 +77,12 @@ class Github:
             if len(rows) < 100:
                 break
         return found
+
+
+def _by(row: Mapping[str, Any], me: str) -> bool:
+    """Whether it was written with this token. Strangers can copy the marks, and what is told there nobody may see."""
+    author = row.get("user") or {}
+    return bool(author.get("login") == me if me else author.get("type") == "Bot")
 
 
 def _issue(row: Mapping[str, Any]) -> Issue:

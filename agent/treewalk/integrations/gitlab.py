@@ -23,10 +23,12 @@ class Gitlab:
         self._rest = Rest("gitlab", settings.url, headers, timeout)
         self._issues = f"/api/v4/projects/{quote(settings.project, safe='')}/issues"
         self._labels = ",".join(settings.labels)
+        self._name: str | None = None
 
     async def recent(self, since: float) -> Sequence[Issue]:
         params = {"scope": "all", "updated_after": iso(since), "order_by": "created_at"}
-        return [_issue(row) for row in await self._pages(self._issues, params)]
+        rows, me = await self._pages(self._issues, params), await self._me()
+        return [_issue(row) for row in rows if _by(row, me)]
 
     async def create(self, title: str, body: str) -> str:
         data = {"title": title, "description": body, "labels": self._labels}
@@ -39,13 +41,23 @@ class Gitlab:
         await self._rest.ask("PUT", f"{self._issues}/{issue}", body={"state_event": "reopen"})
 
     async def comments(self, issue: str) -> Sequence[Issue]:
-        return [_note(row) for row in await self._pages(f"{self._issues}/{issue}/notes", {})]
+        rows, me = await self._pages(f"{self._issues}/{issue}/notes", {}), await self._me()
+        return [_note(row) for row in rows if _by(row, me)]
 
     async def comment(self, issue: str, body: str) -> str:
         return _number(await self._rest.ask("POST", f"{self._issues}/{issue}/notes", body={"body": body}), "id")
 
     async def update_comment(self, issue: str, comment: str, body: str) -> None:
         await self._rest.ask("PUT", f"{self._issues}/{issue}/notes/{comment}", body={"body": body})
+
+    async def _me(self) -> str:
+        """Whose token it is."""
+        if self._name is None:
+            found = await self._rest.ask("GET", "/api/v4/user")
+            if not isinstance(found, dict) or not found.get("username"):
+                raise SourceBadAnswer("gitlab did not say whose token it is")
+            self._name = str(found["username"])
+        return self._name
 
     async def _pages(self, path: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         """All of a list, page by page, up to a bound."""
@@ -58,6 +70,11 @@ class Gitlab:
             if len(rows) < 100:
                 break
         return found
+
+
+def _by(row: Mapping[str, Any], me: str) -> bool:
+    """Whether it was written with this token. Strangers can copy the marks, and what is told there nobody may see."""
+    return bool((row.get("author") or {}).get("username") == me)
 
 
 def _issue(row: Mapping[str, Any]) -> Issue:
