@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from treewalk.desk import Desk, context_of, fix_of, found_by, look_for_proof, losses, preview
-from treewalk.errors import SourceError
+from treewalk.errors import SourceError, UsageError
 from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Verification, VerifySpec, plan_from_json
 from treewalk.model.condition import Answer
 from treewalk.model.quantity import format_duration
@@ -50,7 +50,7 @@ async def live(number: int, desk: Desk, durable: Durable) -> str:
         await life.others(made.verify)
         return await life.resolved(found, made, proof)
     except _Over as over:
-        return await life.end(over.ending, over.why)
+        return await life.over(over.ending, over.why)
 
 
 class _Life:
@@ -87,6 +87,7 @@ class _Life:
     async def _diagnose(self) -> dict[str, Any]:
         desk, sla = self.desk, self.desk.cases.life(self.number)["sla"]
         self._enter("diagnosing", f"looking at {sla}")
+        desk.cases.claim(self.number, (), desk.clock.now())  # begun again, it may have nodes that it does not want now
         diagnosis = await desk.look(sla, self.number)
         said = report.headline(diagnosis)
         desk.cases.diagnosed(self.number, diagnosis, report.document(diagnosis), said, desk.clock.now())
@@ -121,14 +122,22 @@ class _Life:
 
     async def _others(self, spec: VerifySpec) -> None:
         desk = self.desk
+        if desk.cases.life(self.number)["state"] not in ("verifying", "diagnosing"):
+            self._enter("verifying", "seeing whether all of its SLAs are met")  # from here on no other one joins it
         only = VerifySpec(check=None, sla=True, timeout=spec.timeout, stable=spec.stable)
         for sla in desk.cases.slas(self.number)[1:]:
-            look = partial(look_for_proof, desk, only, sla, self.found["node"])
-            proof = await verify(only, look, desk.clock, {}, self._stopped)
-            if proof.result == "holds":
-                self._note("verified", f"{sla}: {proof.reason}")
+            look = partial(look_for_proof, desk, only, sla, self.found.get("node", ""))
+            try:
+                proof = await verify(only, look, desk.clock, {}, self._stopped)
+                held, reason = proof.result == "holds", proof.reason
+            except UsageError as error:  # it joined from content that was read later than this incident's
+                held, reason = False, str(error)
+            if held:
+                self._note("verified", f"{sla}: {reason}")
                 continue
-            cause = f"{sla} is not met after incident {self.number} mended {self.found['node']}: {proof.reason}"
+            self._need_open()
+            done = f"mended {self.found['node']}" if self.acted else "was over"
+            cause = f"{sla} is not met after incident {self.number} {done}: {reason}"
             number = desk.cases.give_back(self.number, sla, cause, desk.clock.now())
             self._note("left", f"{sla} goes on in incident {number}")
 
@@ -154,7 +163,8 @@ class _Life:
             self._suspend(lost)
             return why
         made = plan_from_json(found["plan"])
-        desk.cases.planned(self.number, made, now)
+        if not desk.cases.planned(self.number, made, now):
+            self._need_open()
         return None
 
     def _suspend(self, lost: Sequence[Mapping[str, Any]]) -> None:
@@ -381,6 +391,15 @@ class _Life:
         learned = await self.desk.learn(document, self.number, found["at"])
         self._note("learned", learned["said"])
         return learned
+
+    async def over(self, ending: str, why: str) -> str:
+        """End before the plan's own proof. Where its SLA is met, those that came in with it have to be met too."""
+        if ending in ("resolved", "no_fault_found"):
+            try:
+                await self.others(self.made.verify if self.made else VerifySpec())
+            except _Over as over:  # closed meanwhile
+                ending, why = over.ending, over.why
+        return await self.end(ending, why)
 
     async def end(self, ending: str, why: str) -> str:
         """Close the incident with everything that is known; how it ended (another ending, if it was closed before)."""

@@ -155,8 +155,8 @@ class Cases(Protocol):
     def diagnosed(self, number: int, diagnosis: Diagnosis, document: Mapping[str, Any], text: str, at: float) -> None:
         """Keep what was found."""
 
-    def planned(self, number: int, plan: Plan, at: float) -> None:
-        """Keep the plan."""
+    def planned(self, number: int, plan: Plan, at: float) -> bool:
+        """Keep the plan; False when the incident is closed already."""
 
     def close(self, number: int, ending: str, why: str, at: float, outcome: Mapping[str, Any]) -> bool:
         """Close it and give its nodes free."""

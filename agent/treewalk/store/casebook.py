@@ -92,16 +92,20 @@ class Casebook:
             db.execute("UPDATE incidents SET updated = ? WHERE number = ?", [at, number])
             _note(db, number, at, "diagnosed", text, {})
 
-    def planned(self, number: int, plan: Plan, at: float) -> None:
-        """Keep the plan, which an approval is bound to by its digest."""
+    def planned(self, number: int, plan: Plan, at: float) -> bool:
+        """Keep the plan, which an approval is bound to by its digest; False when the incident is closed already."""
         text = canonical(cleaned(plan_to_json(plan)))
         with self.database.writing() as db:
-            db.execute(
-                "UPDATE incidents SET plan = ?, digest = ?, state = 'planned', updated = ? WHERE number = ?",
+            changed = db.execute(
+                "UPDATE incidents SET plan = ?, digest = ?, state = 'planned', updated = ?"
+                " WHERE number = ? AND state != 'closed'",
                 [text, plan.digest, at, number],
             )
+            if not changed:
+                return False
             _note(db, number, at, "planned", f"plan: {plan.title} at {plan.node}", {"digest": plan.digest})
             append(db, at, "plan", "treewalk", {"digest": plan.digest, "title": plan.title, "node": plan.node}, number)
+        return True
 
     def close(self, number: int, ending: str, why: str, at: float, outcome: Mapping[str, Any]) -> bool:
         """Close an incident and give its nodes free; False when it was closed before."""
@@ -144,8 +148,10 @@ class Casebook:
         return [{**row, "data": json.loads(row["data"])} for row in rows]
 
     def claim(self, number: int, nodes: Sequence[str], at: float) -> int | None:
-        """Take nodes for an incident, all or none; None, or the other living incident that has one of them."""
+        """Take nodes for an incident, all or none, instead of those that it had; None, or the other living incident
+        that has one of them. So one that waits holds nothing, and no two wait for each other."""
         with self.database.writing() as db:
+            db.execute("DELETE FROM claims WHERE incident = ?", [number])
             db.execute("DELETE FROM claims WHERE incident IN (SELECT number FROM incidents WHERE state = 'closed')")
             for node in nodes:
                 held = db.query("SELECT incident FROM claims WHERE node = ? AND incident != ?", [node, number])
