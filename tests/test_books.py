@@ -179,3 +179,16 @@ def test_the_work_of_a_dead_process_has_one_heir(database: Database) -> None:
     assert workers.known() == {"me", "reused", "far", "nobody-knows"}
     workers.leave("me")
     assert os.getpid() not in [row["pid"] for row in database.query("SELECT pid FROM workers WHERE id = 'me'")]
+
+
+@pytest.mark.needs("/usr/lib/postgresql")
+def test_nobody_who_comes_waits_for_one_who_reads_long(postgres: str) -> None:
+    """A dump of the database takes its time; who opens the memory meanwhile must not wait, and all others behind it."""
+    import psycopg
+
+    PostgresDatabase(postgres).query("SELECT 1")
+    with psycopg.connect(postgres) as reader:
+        reader.execute("SELECT count(*) FROM incidents")
+        newcomer = PostgresDatabase(f"{postgres}?options=-c%20lock_timeout%3D3000")
+        assert newcomer.query("SELECT count(*) AS many FROM incidents")
+        newcomer.close()

@@ -64,7 +64,7 @@ _ALERTS_3 = (
     "CREATE INDEX IF NOT EXISTS alert_incidents_incident ON alert_incidents (incident)",
 )
 _SERVING_4 = (
-    "ALTER TABLE incidents ADD COLUMN {maybe} severity TEXT",
+    "ALTER TABLE incidents ADD COLUMN severity TEXT",
     "CREATE TABLE IF NOT EXISTS incident_slas (incident BIGINT NOT NULL, sla TEXT NOT NULL,"
     " since DOUBLE PRECISION NOT NULL, PRIMARY KEY (incident, sla))",
     "CREATE TABLE IF NOT EXISTS deliveries (channel TEXT NOT NULL, key TEXT NOT NULL, incident BIGINT,"
@@ -90,7 +90,7 @@ SQLITE_STEPS: tuple[tuple[str, ...], ...] = (
         *_SQLITE_GUARDS,
     ),
     tuple(statement.format(id="id INTEGER PRIMARY KEY AUTOINCREMENT") for statement in _ALERTS_3),
-    tuple(statement.format(maybe="") for statement in _SERVING_4),
+    _SERVING_4,
 )
 """What makes each version of a SQLite file out of the one before."""
 
@@ -102,7 +102,10 @@ POSTGRES: tuple[str, ...] = (
     "CREATE TABLE IF NOT EXISTS known_error_statistics (id TEXT PRIMARY KEY, occurrence_count BIGINT NOT NULL,"
     " first_seen DOUBLE PRECISION NOT NULL, last_seen DOUBLE PRECISION NOT NULL)",
     *(s.format(id="id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY") for s in (*_TABLES, *_ALERTS_3)),
-    *(s.format(maybe="IF NOT EXISTS") for s in _SERVING_4),
+    # Only where it is missing: to add it, even in vain, waits for whoever reads the table, and all others behind it.
+    "DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = 'incidents'::regclass"
+    " AND attname = 'severity' AND NOT attisdropped) THEN ALTER TABLE incidents ADD COLUMN severity TEXT; END IF; END $$",
+    *_SERVING_4[1:],
     "CREATE OR REPLACE FUNCTION treewalk_audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS"
     " $$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$",
     "CREATE OR REPLACE TRIGGER audit_kept BEFORE UPDATE OR DELETE ON audit"
