@@ -29,6 +29,7 @@ from treewalk.store.audit import Audit
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import PostgresDatabase, SqliteDatabase
 from treewalk.store.outbox import Outbox
+from treewalk.store.pruning import Pruner
 from treewalk.telling import Teller, digest_message
 
 from tests.support.clocks import StandingClock
@@ -500,3 +501,18 @@ async def test_a_chat_shows_one_message_from_the_question_to_the_end(office: Off
         assert not api.last().labels()
         assert "resolved" in api.last().text
         await channel.close()
+
+
+@pytest.mark.parametrize("later", [0.0, 150.0])  # 150: the message is younger than its incident, and stays
+async def test_what_is_removed_because_it_is_old_is_no_news(office: Office, later: float) -> None:
+    chat = Memo("chat")
+    courier = office.courier(chat)
+    courier.look()
+    number = office.opened()
+    office.close(number)
+    office.clock.at += later
+    await settled(courier)
+    office.clock.at += 200.0 - later
+    assert Pruner(office.database, 100.0).some(office.clock.now()).incidents == 1
+    await settled(courier)
+    assert (len(chat.sent), chat.edited) == (1, [])

@@ -127,8 +127,11 @@ class Courier:
         if before is None:
             last = database.query("SELECT max(id) AS last FROM timeline")[0]["last"]
             return None, int(last or 0), [life["number"] for life in self.cases.living()]
-        rows = database.query("SELECT id, incident FROM timeline WHERE id > ? ORDER BY id LIMIT ?", [before, _BATCH])
-        return before, int(rows[-1]["id"]) if rows else before, [int(row["incident"]) for row in rows]
+        look = "SELECT id, incident, kind FROM timeline WHERE id > ? ORDER BY id LIMIT ?"
+        rows = database.query(look, [before, _BATCH])
+        # What was removed because it is old is no news: told again, nothing would be left of what was told.
+        news = [int(row["incident"]) for row in rows if row["kind"] != "pruned"]
+        return before, int(rows[-1]["id"]) if rows else before, news
 
     def _want(self, db: Writer, message: Message, at: float, reached: Sequence[str]) -> None:
         state: Want = "held" if held(message.severity, at, self.notify.quiet) else "due"
