@@ -1,8 +1,10 @@
 """What is old goes, what counts stays: whatever the table held before."""
 
+import asyncio
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as configure
 from hypothesis import strategies as st
 from treewalk.errors import StoreError
-from treewalk.integrations.durable import Workflows
+from treewalk.integrations.durable import Workflows, own_file
 from treewalk.model.alert import Alert
 from treewalk.server.tidying import prune
 from treewalk.settings import StoreSettings
@@ -165,3 +167,31 @@ def test_the_alerts_that_mean_no_sla_are_listed_with_the_line_to_add(tmp_path: P
     command = [sys.executable, "-m", "treewalk", "--workspace", str(workspace), "alerts", "--unmapped"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert 'add: alerts: ["DiskFull"]' in done.stdout
+
+
+async def test_what_a_living_incident_began_with_is_not_forgotten(tmp_path: Path) -> None:
+    """Its attempts are counted from the first one on: without that, it would be begun a second time while it lives."""
+    began = asyncio.Event()
+
+    async def live(number: int, durable: Any) -> str:
+        if number == 1 and not began.is_set():
+            began.set()
+            raise ValueError("it broke off")
+        if number == 1:
+            await asyncio.sleep(3600)
+        return "resolved"
+
+    flows = Workflows(own_file(tmp_path / "workflows.db"), "w", live)
+    await flows.launch()
+    try:
+        for number in (1, 2):
+            await flows.start(number)
+            while not (await flows.state(number)).ended:
+                await asyncio.sleep(0.02)
+        await flows.start(1, 1)
+        assert await flows.forget(time.time() + 60, [1]) == 1
+        assert (await flows.state(2)).status is None
+        assert (await flows.state(1)).attempt == 1
+        assert await flows.forget(time.time() + 60, []) == 1
+    finally:
+        await flows.close()

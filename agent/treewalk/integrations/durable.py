@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,23 +133,32 @@ class Workflows:
             found = State(str(one.status), attempt, str(one.executor_id or ""), foreign)
             attempt += 1
 
-    async def forget(self, before: float) -> int:
-        """Remove workflows that ended and were begun before a time (Unix seconds); how many. Raises StoreError."""
-        return await asyncio.to_thread(self._forget, datetime.fromtimestamp(before, UTC).isoformat())
+    async def forget(self, before: float, living: Collection[int]) -> int:
+        """Remove workflows that ended and were begun before a time (Unix seconds); how many. Those of living incidents
+        stay: their attempts are counted from the first one on. Raises StoreError."""
+        return await asyncio.to_thread(self._forget, datetime.fromtimestamp(before, UTC).isoformat(), living)
 
-    def _forget(self, before: str) -> int:
+    def _forget(self, before: str, living: Collection[int]) -> int:
         from dbos import DBOS
 
-        count = 0
+        count = stay = 0
         with self._told():
             while True:
                 found = DBOS.list_workflows(
-                    end_time=before, status=list(_ENDED), limit=_TOGETHER, load_input=False, load_output=False
+                    end_time=before,
+                    status=list(_ENDED),
+                    limit=_TOGETHER,
+                    offset=stay,
+                    load_input=False,
+                    load_output=False,
                 )
                 if not found:
                     return count
-                DBOS.delete_workflows([one.workflow_id for one in found])
-                count += len(found)
+                old = [one.workflow_id for one in found if _incident(one.workflow_id) not in living]
+                if old:
+                    DBOS.delete_workflows(old)
+                count += len(old)
+                stay += len(found) - len(old)
 
     async def take_over(self, executors: Sequence[str]) -> int:
         """Go on with what dead processes left; how many workflows."""
@@ -200,6 +209,10 @@ def _why(url: str, error: Exception) -> str:
 
 def _identity(number: int, attempt: int) -> str:
     return f"incident-{number}" if attempt == 0 else f"incident-{number}.{attempt}"
+
+
+def _incident(identity: str) -> int:
+    return int(identity.removeprefix("incident-").split(".")[0])
 
 
 def _register() -> Any:

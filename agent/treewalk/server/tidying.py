@@ -24,7 +24,8 @@ async def tidy(operations: Callable[[], Operations], workflows: Any, say: Callab
         if keep is not None:
             try:
                 removed = await prune(Pruner(app.database, keep), app.clock.now())
-                forgotten = await workflows.forget(app.clock.now() - keep)
+                living = [one["number"] for one in await asyncio.to_thread(operations().cases.living)]
+                forgotten = await workflows.forget(app.clock.now() - keep, living)
             except Exception as error:  # noqa: BLE001  tomorrow is another day
                 say(f"what is old could not be removed: {redact(str(error))}")
             else:
