@@ -215,3 +215,27 @@ def test_with_one_place_all_incidents_are_worked_on_in_turn_also_after_a_kill(tm
             assert {one["ending"] for one in found} == {"resolved"}
             assert served.stop() == 0
         assert all(target.calls[f"/mend/{store}/{part}"] == 1 for store in stores for part in "ab")
+
+
+async def test_a_mistake_on_the_way_ends_neither_the_signs_of_life_nor_the_beginning_of_incidents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without signs of life, others would take over what is under way here."""
+    monkeypatch.setattr("treewalk.crew._HEARTBEAT", 0.0)
+    workspace = write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"])
+    async with App.open(workspace, environ={}) as app:
+        operations, flows, beats = Operations(app), FakeFlows(set()), []
+
+        async def broken(*given: object) -> None:
+            beats.append(len(beats))
+            raise RuntimeError("whatever it is")
+
+        monkeypatch.setattr(operations.crew, "take_over", broken)
+        monkeypatch.setattr(operations, "retire", broken)
+        keeper = asyncio.create_task(operations.crew._keep_working(flows))
+        starter = asyncio.create_task(Starter(operations, 2, lambda line: None).run(flows))
+        await asyncio.sleep(1.2)
+        assert (keeper.done(), starter.done()) == (False, False)
+        for task in (keeper, starter):
+            task.cancel()
+        await asyncio.gather(keeper, starter, return_exceptions=True)

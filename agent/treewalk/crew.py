@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from treewalk.errors import StoreError
 from treewalk.ports import Durable
 
 if TYPE_CHECKING:
@@ -63,7 +62,9 @@ class Crew:
         while True:
             if self.app.clock.monotonic() - since >= _HEARTBEAT or since < 0:
                 since = self.app.clock.monotonic()
-                with contextlib.suppress(StoreError):  # a database that is away comes back, or the work itself tells
+                # A database that is away comes back, or the work itself tells. Nothing may end the signs of life:
+                # others would take over what is under way here.
+                with contextlib.suppress(Exception):
                     self.workers.beat(self.worker, self.app.clock.now())
                     await self.take_over(workflows)
             await asyncio.sleep(0.5)
