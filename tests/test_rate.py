@@ -224,10 +224,9 @@ async def test_a_mistake_on_the_way_ends_neither_the_signs_of_life_nor_the_begin
     monkeypatch.setattr("treewalk.crew._HEARTBEAT", 0.0)
     workspace = write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"])
     async with App.open(workspace, environ={}) as app:
-        operations, flows, beats = Operations(app), FakeFlows(set()), []
+        operations, flows = Operations(app), FakeFlows(set())
 
         async def broken(*given: object) -> None:
-            beats.append(len(beats))
             raise RuntimeError("whatever it is")
 
         monkeypatch.setattr(operations.crew, "take_over", broken)

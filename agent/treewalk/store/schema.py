@@ -104,7 +104,8 @@ POSTGRES: tuple[str, ...] = (
     *(s.format(id="id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY") for s in (*_TABLES, *_ALERTS_3)),
     # Only where it is missing: to add it, even in vain, waits for whoever reads the table, and all others behind it.
     "DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = 'incidents'::regclass"
-    " AND attname = 'severity' AND NOT attisdropped) THEN ALTER TABLE incidents ADD COLUMN severity TEXT; END IF; END $$",
+    " AND attname = 'severity' AND NOT attisdropped)"
+    " THEN ALTER TABLE incidents ADD COLUMN severity TEXT; END IF; END $$",
     *_SERVING_4[1:],
     "CREATE OR REPLACE FUNCTION treewalk_audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS"
     " $$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$",
