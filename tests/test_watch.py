@@ -22,9 +22,13 @@ from treewalk.model.place import Place
 from treewalk.model.quantity import parse_threshold
 from treewalk.model.tree import Sla
 from treewalk.model.window import Window
-from treewalk.server.watching import Watch, Watcher, alert_of, remembered, rule_of, watched
+from treewalk.server.watching import SOURCE, Watch, Watcher, alert_of, remembered, rule_of, watched
 from treewalk.settings import WatchSettings
+from treewalk.stages.route import Route
 from treewalk.stages.watch import Change, Row, Rule, advance
+from treewalk.store.casebook import Casebook
+from treewalk.store.database import SqliteDatabase
+from treewalk.store.inbox import Inbox
 
 from tests.crash.target import running_target, write_workspace
 from tests.support.clocks import StandingClock
@@ -143,6 +147,41 @@ async def test_a_change_that_could_not_be_told_is_told_again() -> None:
     await asyncio.wait_for(done.wait(), 10)
     task.cancel()
     assert len({(c.kind, c.since) for c in tries}) == 1
+
+
+async def test_a_violation_that_was_mended_and_is_back_is_told_again(tmp_path: Path) -> None:
+    """A fix may hold just long enough for its proof, and break before the watch has seen it met."""
+    database, clock, tries = SqliteDatabase(tmp_path / "m.db"), StandingClock(), list[Change]()
+    inbox, cases = Inbox(database), Casebook(database)
+    done = asyncio.Event()
+
+    async def tell(change: Change) -> None:
+        alert = alert_of(change)
+        assert alert is not None
+        inbox.accept([[alert]], lambda one: Route(("a",), ""), clock.now())
+        tries.append(change)
+        living = cases.living("a")
+        endings = {1: "resolved", 2: "escalated"}
+        cases.close(living[0]["number"], endings[len(tries)], "over", clock.now(), {})
+        if len(tries) == 2:
+            asyncio.get_running_loop().call_later(0.2, done.set)
+
+    async def broken(one: Sla) -> Measurement:
+        return Measurement("violated", "90s")
+
+    async def mended(name: str, since: float) -> bool:
+        return inbox.mended(SOURCE, name, since)
+
+    watcher = Watcher([sla("a")], broken, settings(), clock, tell, mended=mended)
+    task = asyncio.create_task(watcher.run())
+    await asyncio.wait_for(done.wait(), 10)
+    task.cancel()
+    assert [c.kind for c in tries] == ["violated", "violated"]  # escalated: a human knows, and it is not told again
+    assert tries[0].since < tries[1].since
+    assert [row["ending"] for row in database.query("SELECT ending FROM incidents ORDER BY number")] == [
+        "resolved",
+        "escalated",
+    ]
 
 
 async def test_a_source_that_hangs_keeps_only_its_own_slas_waiting() -> None:

@@ -55,7 +55,12 @@ async def _serve(operations: Operations, settings: ServerSettings, host: str, sa
     api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None)
     service: Service = api.state.service
     check_watch(operations.app)
-    service.watch = Watch(lambda alert: service.take(SOURCE, [alert]), say, service.measured)
+    service.watch = Watch(
+        lambda alert: service.take(SOURCE, [alert]),
+        say,
+        service.measured,
+        lambda sla, since: asyncio.to_thread(service.inbox.mended, SOURCE, sla, since),
+    )
     carrying = Carrying(operations, say)
     service.measures.registry.register(carrying.measures)
 

@@ -27,14 +27,20 @@ if TYPE_CHECKING:
 SOURCE = "watch"
 Measure = Callable[[Sla], Awaitable[Measurement]]
 Tell = Callable[[Change], Awaitable[None]]
+Mended = Callable[[str, float], Awaitable[bool]]
 _MINUTE = 60.0
+
+
+async def _never(sla: str, since: float) -> bool:
+    return False
 
 
 class Watcher:
     """Measures SLAs, each on its own, at most `concurrency` of one source at a time.
 
     `tell` is given each change; where it raises a TreewalkError the change is told again with the next measurement.
-    `say` takes a line for the person, `measured` every measurement.
+    `say` takes a line for the person, `measured` every measurement. `mended` says whether the violation of an SLA that
+    was told as one since a time was seen to: is it violated then, that is another violation.
     """
 
     def __init__(
@@ -46,7 +52,9 @@ class Watcher:
         tell: Tell,
         say: Callable[[str], None] = lambda line: None,
         measured: Callable[[str, Measurement], None] = lambda sla, found: None,
+        mended: Mended = _never,
     ) -> None:
+        self._mended = mended
         self.slas, self.settings, self.rule = tuple(slas), settings, rule_of(settings)
         self.rows: dict[str, Row] = {}
         self._measure, self._clock, self._tell, self._say, self._measured = measure, clock, tell, say, measured
@@ -71,7 +79,11 @@ class Watcher:
             await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
 
     async def _turn(self, sla: Sla) -> None:
-        found, at, row = await self._look(sla), self._clock.now(), self.rows.get(sla.name, Row())
+        row = self.rows.get(sla.name, Row())
+        again = row.since is not None and await self._seen_to(sla.name, row.since)  # asked before the SLA is measured
+        found, at = await self._look(sla), self._clock.now()
+        if again and found is not None and found.status == "violated":
+            row = Row()  # a fix may hold for its proof, and break before the watch sees it met
         if found is None:
             row, changes = closed(row, sla.name, at)
         else:
@@ -84,6 +96,12 @@ class Watcher:
             self._say(f"watch: {sla.name} could not be told: {redact(str(error))}")
             return
         self.rows[sla.name] = row
+
+    async def _seen_to(self, sla: str, since: float) -> bool:
+        try:
+            return await self._mended(sla, since)
+        except TreewalkError:  # it is asked again with the next measurement
+            return False
 
     async def _look(self, sla: Sla) -> Measurement | None:
         """The SLA's measurement now, or None while its window is closed."""
@@ -106,8 +124,9 @@ class Watch:
         take: Callable[[Alert], Awaitable[object]],
         say: Callable[[str], None],
         measured: Callable[[str, Measurement], None],
+        mended: Mended = _never,
     ) -> None:
-        self.watching = 0
+        self.watching, self._mended = 0, mended
         self._take, self._say, self._measured = take, say, measured
         self._watcher: Watcher | None = None
         self._task: asyncio.Task[None] | None = None
@@ -125,7 +144,9 @@ class Watch:
         if without:
             self._say(f"not watched, because they have no sla.query: {', '.join(without)}")
         self.watching = len(found)
-        self._watcher = Watcher(found, measuring(app), settings, app.clock, self._tell, self._say, self._measured)
+        self._watcher = Watcher(
+            found, measuring(app), settings, app.clock, self._tell, self._say, self._measured, self._mended
+        )
         kept = {sla.name: before[sla.name] for sla in found if sla.name in before}
         self._watcher.rows = {**remembered(found, firing, app.clock.now()), **kept}
         self._task = asyncio.create_task(self._watcher.run())

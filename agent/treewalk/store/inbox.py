@@ -124,6 +124,17 @@ class Inbox:
         over = {row["fingerprint"] for row in rows if row["status"] == "resolved"}
         return {row["fingerprint"]: float(row["starts"]) for row in rows if row["fingerprint"] not in over}
 
+    def mended(self, source: str, fingerprint: str, starts: float) -> bool:
+        """Whether all incidents of an alert that fired are over, and each with its SLA met."""
+        rows = self.database.query(
+            "SELECT i.state, i.ending FROM alerts a JOIN alert_incidents l ON l.alert = a.id"
+            " JOIN incidents i ON i.number = l.incident"
+            " WHERE a.source = ? AND a.fingerprint = ? AND a.starts = ? AND a.status = 'firing'",
+            [source, fingerprint, starts],
+        )
+        met = ("resolved", "no_fault_found")
+        return bool(rows) and all(row["state"] == "closed" and row["ending"] in met for row in rows)
+
     def waiting(self) -> Sequence[int]:
         """Incidents that were opened and that nobody began to work on, oldest first."""
         return [
