@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 import pytest
 from treewalk.desk import Desk
 from treewalk.errors import UsageError
+from treewalk.model.alert import Alert
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.pipeline import live
+from treewalk.stages.route import Route
+from treewalk.store.inbox import Inbox
 
 from tests.support.acting import Plainly, Scene
 
@@ -121,3 +125,37 @@ async def test_one_that_looks_again_holds_no_node(tmp_path: Path) -> None:
 
     assert await life_of(replace(scene.desk(), look=look), first) == "resolved"
     assert held == [None]
+
+
+@pytest.mark.parametrize("when", ["before the proof", "after the proof"])
+async def test_an_alert_that_comes_after_the_proof_is_not_closed_with_it(tmp_path: Path, when: str) -> None:
+    """It was accepted: somebody has to look at what it says, which the proof has not seen."""
+    scene = Scene(tmp_path)
+    first = scene.cases.open(scene.sla, "one", scene.clock.now())
+    sent: list[Sequence[int]] = []
+
+    def send() -> None:
+        if not sent:
+            alert = Alert("generic", "stale", "firing", "stale again", starts_at=scene.clock.now())
+            found = Inbox(scene.database).accept([[alert]], lambda one: Route((scene.sla,), ""), scene.clock.now())
+            sent.append(found[0].joined)
+
+    def meanwhile() -> None:
+        merged(scene, first)
+        if when == "before the proof":
+            send()
+
+    async def measure(sla: str) -> Any:
+        if sla == OTHER:
+            send()
+        return await scene.measure(sla)
+
+    scene.world.before_run = meanwhile
+    assert await life_of(replace(scene.desk(), measure=measure), first) == "resolved"
+    assert sent == [[first]]
+    late = when == "after the proof"
+    assert {row["sla"] for row in scene.cases.living()} == ({scene.sla, OTHER} if late else set())
+    if late:
+        again = scene.cases.living(scene.sla)[0]["number"]
+        assert "stale again" in str(scene.cases.life(again)["cause"])
+        assert await life_of(scene.desk(), again) == "no_fault_found"

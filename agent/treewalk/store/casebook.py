@@ -14,6 +14,7 @@ from treewalk.store.audit import append
 from treewalk.store.cleaning import cleaned, cleaned_text
 from treewalk.store.database import Database, Writer
 from treewalk.store.memory import write_diagnosis
+from treewalk.store.relapse import came_late
 
 State = Literal["open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying", "closed", "diagnosed"]
 LIVE = ("open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying")
@@ -119,7 +120,17 @@ class Casebook:
             if changed:
                 _note(db, number, at, "closed", f"{ending}: {why}", {})
                 append(db, at, "close", "treewalk", {"ending": ending, "why": why}, number)
+                if ending == "resolved" and (alert := came_late(db, number)) is not None:
+                    self._go_on(db, number, alert, at)
         return bool(changed)
+
+    def _go_on(self, db: Writer, number: int, alert: str, at: float) -> None:
+        """New incidents of the SLAs of one that is closed: what its last alert told of is not known to be over."""
+        more = db.query("SELECT sla FROM incident_slas WHERE incident = ?", [number])
+        own = db.query("SELECT sla FROM incidents WHERE number = ?", [number])
+        for sla in sorted({row["sla"] for row in (*own, *more)}):
+            if self.living_within(db, sla) is None:
+                _open(db, sla, f"an alert came after the proof of incident {number}: {alert}", at)
 
     def life(self, number: int) -> Mapping[str, Any]:
         """An incident's row without its documents. Raises UsageError when there is none."""
