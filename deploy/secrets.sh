@@ -4,7 +4,7 @@ set -eu
 umask 077
 cd "$(dirname "$0")/secrets"
 random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
-for name in treewalk_token treewalk_alertmanager grafana_password; do
+for name in treewalk_token treewalk_metrics treewalk_alertmanager grafana_password; do
     [ -s "$name" ] || random >"$name"
     # Containers read them as users of their own; this folder is closed to everybody else on this machine.
     chmod 444 "$name"

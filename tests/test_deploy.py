@@ -149,12 +149,17 @@ def test_the_compose_file_fits_its_schema_and_names_only_what_is_there(deployed:
     assert all((deployed / one["file"]).is_file() for one in compose["secrets"].values())
 
 
+def test_the_token_that_opens_everything_is_given_to_treewalk_alone() -> None:
+    services = read_yaml("compose.yaml")["services"]
+    assert [n for n, one in services.items() if "treewalk_token" in one.get("secrets", ())] == ["treewalk"]
+
+
 def test_a_secret_is_made_once_and_differs_from_the_others(deployed: Path) -> None:
     def secrets() -> dict[str, str]:
         return {p.name: p.read_text() for p in (deployed / "secrets").iterdir() if not p.name.startswith(".")}
 
     before = secrets()
-    assert len(set(before.values())) == len(before) == 4
+    assert len(set(before.values())) == len(before) == 5
     run("sh", deployed / "secrets.sh")
     assert secrets() == before
 

@@ -468,3 +468,19 @@ async def test_a_body_that_never_ends_is_not_waited_for(
 
     async with asked(workspace) as client, asyncio.timeout(20):
         assert (await client.post(path, content=slowly(), headers=headers)).status_code == 408
+
+
+async def test_who_only_scrapes_may_do_nothing_else(tmp_path: Path) -> None:
+    text = 'server: {token: "${TREEWALK_TOKEN}", metrics_token: scrape-token}\n'
+    workspace = with_server(write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"]), text)
+    async with asked(workspace) as client:
+        for headers, status in ((TOKEN, 200), ({"Authorization": "Bearer scrape-token"}, 200), ({}, 401)):
+            assert (await client.get("/metrics", headers=headers)).status_code == status
+        scraping = {"Authorization": "Bearer scrape-token"}
+        for path in ("/api/status", "/api/audit", "/api/approvals"):
+            assert (await client.get(path, headers=scraping)).status_code == 401
+        for path in ("/api/kill", "/-/reload", "/webhooks/alertmanager"):
+            assert (await client.post(path, headers=scraping, json={})).status_code == 401
+        origin = {"Origin": "http://127.0.0.1"}
+        entered = await client.post("/login", data={"token": "scrape-token", "name": "anna"}, headers=origin)
+        assert (entered.status_code, "set-cookie" in entered.headers) == (401, False)

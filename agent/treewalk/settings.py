@@ -282,11 +282,13 @@ class RateSettings(_Strict):
 
 
 class ServerSettings(_Strict):
-    """`treewalk serve`. `token` opens everything; without any secret only this machine itself is listened to."""
+    """`treewalk serve`. `token` opens everything, `metrics_token` /metrics alone; without any secret only this machine
+    itself is listened to."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=9470, ge=0, le=65535)
     token: SecretText | None = None
+    metrics_token: SecretText | None = None
     webhooks: WebhooksSettings = Field(default_factory=WebhooksSettings)
     max_body: Size = Field(default=1_000_000, ge=1024, le=4_000_000)
     rate: RateSettings = Field(default_factory=RateSettings)

@@ -16,7 +16,7 @@ from treewalk.settings import LokiSettings, PrometheusSettings, Settings
 
 _NAMED: dict[str, type[BaseModel]] = {"prometheus": PrometheusSettings, "loki": LokiSettings}
 
-_SECRETS = ("url", "bearer_token", "password", "token", "secret", "webhook_secret")
+_SECRETS = ("url", "bearer_token", "password", "token", "secret", "webhook_secret", "metrics_token")
 
 
 def read_settings(item: Item, problems: list[Problem]) -> Settings:

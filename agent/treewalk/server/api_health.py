@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import Depends, FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from treewalk import __version__
@@ -24,6 +24,9 @@ _TEXT: Answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}
 def add(api: FastAPI, service: Service, ready: Callable[[], str | None]) -> None:
     """Add these routes."""
     read = [Depends(reader(service)), Depends(bearer)]
+
+    async def may_scrape(request: Request) -> None:
+        service.may_scrape(request)
 
     async def why_not() -> str | None:
         why = ready()
@@ -52,8 +55,10 @@ def add(api: FastAPI, service: Service, ready: Callable[[], str | None]) -> None
         code: {"description": one["description"], "content": told} for code, one in refusals().items() if code != 422
     } | _TEXT
 
+    scrape = [Depends(may_scrape), Depends(bearer)]
+
     @api.get(
-        "/metrics", dependencies=read, response_class=PlainTextResponse, responses=metrics_answers, tags=["health"]
+        "/metrics", dependencies=scrape, response_class=PlainTextResponse, responses=metrics_answers, tags=["health"]
     )
     async def metrics() -> Response:
         """For a Prometheus."""

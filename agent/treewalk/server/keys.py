@@ -54,21 +54,23 @@ class Key:
 
 @dataclass(frozen=True, repr=False)
 class Keys:
-    """The server's own key, which opens everything, and one for each sender of alerts."""
+    """The server's own key, which opens everything, one for each sender of alerts, and one that opens the metrics."""
 
     server: Key
     webhooks: Mapping[str, Key]
+    metrics: Key
 
     @property
     def none(self) -> bool:
         """No secret is configured at all."""
-        return self.server.empty and all(key.empty for key in self.webhooks.values())
+        return all(key.empty for key in (self.server, self.metrics, *self.webhooks.values()))
 
 
 def keys_of(settings: ServerSettings, resolve: Callable[[str], str]) -> Keys:
     """The keys with their secrets filled in. Raises SettingsError for one that is missing or empty."""
     hooks = {name: _key(f"webhooks.{name}", getattr(settings.webhooks, name), resolve) for name in SOURCES}
-    return Keys(Key(token=_secret("token", settings.token, resolve)), hooks)
+    metrics = Key(token=_secret("metrics_token", settings.metrics_token, resolve))
+    return Keys(Key(token=_secret("token", settings.token, resolve)), hooks, metrics)
 
 
 def _key(where: str, settings: WebhookSettings, resolve: Callable[[str], str]) -> Key:

@@ -159,6 +159,10 @@ class Service:
         """Whether this request may read. Raises HTTPException."""
         self._check(request, None, (self.keys.server,))
 
+    def may_scrape(self, request: Request) -> None:
+        """Whether this request may read the metrics. Raises HTTPException."""
+        self._check(request, None, (self.keys.server, self.keys.metrics))
+
     def may_change(self, request: Request) -> str:
         """Whether this request may throw switches, which needs the token always; who it is, for the audit."""
         if self.keys.server.empty:
