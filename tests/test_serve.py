@@ -484,3 +484,26 @@ async def test_who_only_scrapes_may_do_nothing_else(tmp_path: Path) -> None:
         origin = {"Origin": "http://127.0.0.1"}
         entered = await client.post("/login", data={"token": "scrape-token", "name": "anna"}, headers=origin)
         assert (entered.status_code, "set-cookie" in entered.headers) == (401, False)
+
+
+async def test_ready_means_that_the_memory_could_be_written_of_late(workspace: Path) -> None:
+    async with App.open(workspace, environ=ENVIRON) as app:
+        operations = Operations(app)
+        api = build(operations, app.workspace.settings.server)
+        transport = httpx.ASGITransport(app=api)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            operations.workers.register(operations.worker, app.clock.now())
+            assert (await client.get("/readyz")).text == "ready\n"
+            operations.workers.beat(operations.worker, app.clock.now() - 60)
+            found = await client.get("/readyz")
+            assert (found.status_code, "could not be written" in found.text) == (503, True)
+
+
+async def test_where_the_memory_is_is_told_to_those_who_may_know(workspace: Path) -> None:
+    async with asked(workspace) as client:
+        (workspace / ".treewalk").mkdir(exist_ok=True)
+        (workspace / ".treewalk" / "memory.db").write_text("not a database, but long enough to be looked at" * 100)
+        found = await client.get("/readyz")
+        assert (found.status_code, str(workspace) in found.text) == (503, False)
+        told = await client.get("/api/status", headers=TOKEN)
+        assert (told.status_code, str(workspace) in told.text) == (503, True)

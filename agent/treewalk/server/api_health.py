@@ -12,11 +12,11 @@ from fastapi.responses import PlainTextResponse
 
 from treewalk import __version__
 from treewalk.errors import StoreError
-from treewalk.model.redact import redact
 from treewalk.server.measures import CONTENT_TYPE
 from treewalk.server.routes import Answers, bearer, reader, refusals
 from treewalk.server.service import Service
 from treewalk.server.shapes import Status
+from treewalk.store.workers import SILENT
 
 _TEXT: Answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
@@ -32,9 +32,9 @@ def add(api: FastAPI, service: Service, ready: Callable[[], str | None]) -> None
         why = ready()
         if why is None:
             try:
-                await asyncio.to_thread(service.inbox.waiting)
-            except StoreError as error:
-                why = redact(str(error))
+                why = await asyncio.to_thread(_unwritten, service)
+            except StoreError:  # anybody may ask this, and the error tells where the memory is
+                why = "the memory cannot be used; treewalk's log and GET /api/status tell why"
         return why
 
     @api.get("/healthz", response_class=PlainTextResponse, tags=["health"])
@@ -46,7 +46,7 @@ def add(api: FastAPI, service: Service, ready: Callable[[], str | None]) -> None
 
     @api.get("/readyz", response_class=PlainTextResponse, responses=unready, tags=["health"])
     async def readyz() -> Response:
-        """It can take alerts in: the memory can be read, incidents are worked on."""
+        """It can take alerts in: the memory can be read, and was written of late by whoever works on incidents."""
         why = await why_not()
         return PlainTextResponse("ready\n") if why is None else PlainTextResponse(f"not ready: {why}\n", 503)
 
@@ -71,6 +71,15 @@ def add(api: FastAPI, service: Service, ready: Callable[[], str | None]) -> None
     async def status() -> Any:
         """How the server is: switches, what waits, and how the last reading of its files went."""
         return {**await asyncio.to_thread(_status, service), "ready": await why_not() or "yes"}
+
+
+def _unwritten(service: Service) -> str | None:
+    """For how long nothing was written into the memory, where that is too long; None when all is well."""
+    operations = service.operations
+    service.inbox.waiting()
+    beat = operations.workers.beaten(operations.worker)
+    silent = operations.app.clock.now() - beat if beat is not None else 0.0
+    return f"the memory could not be written for {silent:.0f} s" if silent > SILENT else None
 
 
 def _status(service: Service) -> dict[str, Any]:

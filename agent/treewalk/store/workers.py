@@ -33,6 +33,11 @@ class Workers:
         with self.database.writing() as db:
             db.execute("UPDATE workers SET beat = ? WHERE id = ?", [at, id])
 
+    def beaten(self, id: str) -> float | None:
+        """When a process wrote its last sign of life; None for one that is not registered."""
+        rows = self.database.query("SELECT beat FROM workers WHERE id = ?", [id])
+        return float(rows[0]["beat"]) if rows else None
+
     def leave(self, id: str) -> None:
         """This process ends in good order and leaves nothing undone."""
         with self.database.writing() as db:
