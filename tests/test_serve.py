@@ -507,3 +507,15 @@ async def test_where_the_memory_is_is_told_to_those_who_may_know(workspace: Path
         assert (found.status_code, str(workspace) in found.text) == (503, False)
         told = await client.get("/api/status", headers=TOKEN)
         assert (told.status_code, str(workspace) in told.text) == (503, True)
+
+
+async def test_a_kill_switch_that_cannot_be_turned_off_says_so(workspace: Path) -> None:
+    async with App.open(workspace, environ=ENVIRON) as app:
+        operations = Operations(app)
+        api = build(operations, app.workspace.settings.server)
+        operations.kill_file.mkdir(parents=True)  # what cannot be removed as a file is
+        transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=TOKEN) as client:
+            found = await client.post("/api/revive")
+            assert (found.status_code, "KILL cannot be removed" in found.text) == (503, True)
+            assert operations.killed() is not None

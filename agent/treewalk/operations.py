@@ -14,7 +14,7 @@ from treewalk.app import App, DiagnoseOptions, baseline_of
 from treewalk.asking import ask
 from treewalk.crew import Crew
 from treewalk.desk import Desk, context_of
-from treewalk.errors import SourceError, StoreError, UsageError
+from treewalk.errors import SourceError, StoreError, TreewalkError, UsageError
 from treewalk.learning import Learning
 from treewalk.model.acting import Decision, PlannedStep
 from treewalk.model.diagnosis import Diagnosis, Measurement
@@ -166,9 +166,13 @@ class Operations:
         return tuple(problems)
 
     def revive(self, who: str) -> bool:
-        """Let things run again; whether the switch was on."""
+        """Let things run again; whether the switch was on. Raises TreewalkError, and the switch stays on."""
         there = self.kill_file.exists()
-        self.kill_file.unlink(missing_ok=True)
+        try:
+            self.kill_file.unlink(missing_ok=True)
+        except OSError as error:
+            why = f"{self.kill_file.name} cannot be removed ({error.strerror}): the kill switch stays on"
+            raise TreewalkError(why) from None
         return self.cases.switch_off("kill", who, self.app.clock.now()) or there
 
     # looking without touching

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from treewalk.errors import SourceBadAnswer, SourceBusy, SourceError, StoreError, UsageError
+from treewalk.errors import SourceBadAnswer, SourceBusy, SourceError, StoreError, TreewalkError, UsageError
 from treewalk.integrations import telegram_texts as texts
 from treewalk.integrations.telegram import LONG, TelegramChannel
 from treewalk.integrations.telegram_html import clean, escaped
@@ -250,7 +250,12 @@ class Listener:
             await asyncio.to_thread(board.kill, who, clean(" ".join(rest.split()))[:200] or "no reason given")
             return f"The kill switch is <b>ON</b>, by {escaped(who)}. /revive turns it off."
         if name == "revive":
-            was_on = await asyncio.to_thread(board.revive, who, message.date.timestamp())
+            try:
+                was_on = await asyncio.to_thread(board.revive, who, message.date.timestamp())
+            except StoreError:
+                raise  # it is tried again
+            except TreewalkError as error:
+                return f"Nothing was done: {escaped(str(error))}."
             if was_on is None:
                 return (
                     "Nothing was done: the switch was thrown after you wrote that. Send /revive again if you mean it."
