@@ -87,6 +87,15 @@ def test_the_small_json_of_any_sender() -> None:
         generic.parse(b"{}")
 
 
+def test_long_names_of_alerts_that_differ_late_are_two_alerts() -> None:
+    far = "https://shop.example/" + "orders/" * 30
+    many = generic.parse(json.dumps([{"name": "Stale", "id": far + end} for end in "ab"]).encode()).alerts
+    assert many[0].fingerprint != many[1].fingerprint
+    assert all(len(one.fingerprint) <= 100 for one in many)
+    short = generic.parse(json.dumps({"name": "Stale", "id": "orders-7"}).encode()).alerts[0]
+    assert short.fingerprint == "orders-7"
+
+
 LINES = """status: TRIGGERED
 group: Data Latency
 name: Redis Freshness Primary

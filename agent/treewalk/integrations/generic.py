@@ -14,6 +14,7 @@ from treewalk.integrations.webhook import (
     MAX_ALERTS,
     clean,
     fingerprint,
+    given_name,
     json_of,
     long_table,
     moment,
@@ -51,7 +52,7 @@ def _entry(number: int, entry: Any) -> Alert | str:
         return f"alert {number} has neither name nor sla"
     return Alert(
         source="generic",
-        fingerprint=clean(entry.get("id"), 100) or fingerprint(name, labels),
+        fingerprint=given_name(entry.get("id")) or fingerprint(name, labels),
         status=status,
         name=name,
         labels=labels,

@@ -16,6 +16,7 @@ MAX_BODY = 4_000_000  # bytes
 MAX_ALERTS = 2000  # of one message
 _MAX_LABELS = 64
 _SHORT, _LONG = 500, 4000  # characters of a name or label, of an annotation
+_NAME = 100  # characters of the name by which a sender knows an alert
 _MAX_PROBLEMS = 20
 _STATUS: Mapping[str, AlertStatus] = {
     "firing": "firing", "triggered": "firing", "alerting": "firing", "critical": "firing", "down": "firing",
@@ -114,6 +115,12 @@ def fingerprint(*parts: str | Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def given_name(value: Any) -> str:
+    """The name that a sender gives an alert; a long one as a hash, since cut off it could be another's too."""
+    found = clean(value, _LONG)
+    return found if len(found) <= _NAME else fingerprint(found)
+
+
 def summary_of(notes: Mapping[str, str], *more: str) -> str:
     """One line about an alert, out of the usual annotations."""
     wanted = (notes.get("summary"), notes.get("message"), notes.get("description"), *more)
@@ -163,7 +170,7 @@ def _entry(number: int, entry: Any, source: str, group: AlertStatus | None) -> A
         return f"alert {number} has no labels"
     return Alert(
         source=source,
-        fingerprint=clean(entry.get("fingerprint"), 100) or fingerprint(labels),
+        fingerprint=given_name(entry.get("fingerprint")) or fingerprint(labels),
         status=status,
         name=labels.get("alertname") or "an alert without a name",
         labels=labels,
