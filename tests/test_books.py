@@ -192,3 +192,17 @@ def test_nobody_who_comes_waits_for_one_who_reads_long(postgres: str) -> None:
         newcomer = PostgresDatabase(f"{postgres}?options=-c%20lock_timeout%3D3000")
         assert newcomer.query("SELECT count(*) AS many FROM incidents")
         newcomer.close()
+
+
+def test_a_clock_that_is_wrong_on_another_host_kills_nobody(database: Database) -> None:
+    """Whose clock is an hour behind is alive as long as its sign of life changes."""
+    workers = Workers(database)
+    workers.register("far", NOW - 3600)
+    with database.writing() as db:
+        db.execute("UPDATE workers SET host = 'elsewhere' WHERE id = 'far'")
+    for second in range(0, 120, 5):
+        workers.beat("far", NOW - 3600 + second)
+        assert workers.dead(NOW + second) == []
+    assert not workers.adopt("far", NOW + 120)
+    assert workers.dead(NOW + 151) == ["far"]
+    assert workers.adopt("far", NOW + 151)

@@ -10,7 +10,7 @@ from typing import Any
 
 from treewalk.store.database import Database
 
-SILENT = 30.0  # seconds without a sign of life after which a process on another host counts as dead
+SILENT = 30.0  # seconds without a new sign of life after which a process on another host counts as dead
 
 
 class Workers:
@@ -18,6 +18,7 @@ class Workers:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._seen: dict[str, tuple[float, float]] = {}  # the last sign of life of each, and when it was new here
 
     def register(self, id: str, at: float) -> None:
         """This process begins to work."""
@@ -44,8 +45,9 @@ class Workers:
             db.execute("DELETE FROM workers WHERE id = ?", [id])
 
     def dead(self, at: float) -> Sequence[str]:
-        """Processes that are gone: on this host by looking, elsewhere by their silence."""
-        return [str(row["id"]) for row in self.database.query("SELECT * FROM workers ORDER BY id") if _gone(row, at)]
+        """Processes that are gone: on this host by looking, elsewhere by their silence since this was first asked."""
+        rows = self.database.query("SELECT * FROM workers ORDER BY id")
+        return [str(row["id"]) for row in rows if self._gone(row, at)]
 
     def adopt(self, id: str, at: float) -> bool:
         """Become the heir of a dead process; whether this very call did. Its row then lives and dies with this process,
@@ -57,7 +59,7 @@ class Workers:
                 insert = "INSERT INTO workers (host, pid, started, beat, id) VALUES (?, ?, ?, ?, ?)"
                 added: int = db.execute(insert + " ON CONFLICT (id) DO NOTHING", [*own, id])
                 return added == 1
-            if not _gone(rows[0], at):
+            if not self._gone(rows[0], at):
                 return False
             old = [rows[0][name] for name in ("host", "pid", "started", "beat")]
             changed: int = db.execute(
@@ -71,16 +73,19 @@ class Workers:
         """The processes in the table."""
         return {str(row["id"]) for row in self.database.query("SELECT id FROM workers")}
 
+    def _gone(self, row: Mapping[str, Any], at: float) -> bool:
+        if row["host"] == socket.gethostname():
+            return started(int(row["pid"])) != str(row["started"])
+        beat, since = self._seen.get(str(row["id"]), (None, at))
+        if beat != row["beat"]:  # it changes: what the clock over there says, and how wrong it is, does not matter
+            self._seen[str(row["id"])] = (float(row["beat"]), at)
+            return False
+        return at - since > SILENT
+
     def bury(self, id: str) -> None:
         """Take a process out of the table, once its work was taken over."""
         with self.database.writing() as db:
             db.execute("DELETE FROM workers WHERE id = ?", [id])
-
-
-def _gone(row: Mapping[str, Any], at: float) -> bool:
-    if row["host"] == socket.gethostname():
-        return started(int(row["pid"])) != str(row["started"])
-    return at - float(row["beat"]) > SILENT
 
 
 def started(pid: int) -> str | None:
