@@ -206,3 +206,13 @@ def test_a_clock_that_is_wrong_on_another_host_kills_nobody(database: Database) 
     assert not workers.adopt("far", NOW + 120)
     assert workers.dead(NOW + 151) == ["far"]
     assert workers.adopt("far", NOW + 151)
+
+
+def test_one_that_was_taken_for_dead_and_lives_is_known_again(database: Database) -> None:
+    """A machine may stand still for a minute. What it begins afterwards must not be taken for a dead one's."""
+    workers = Workers(database)
+    workers.register("me", NOW)
+    workers.bury("me")
+    workers.beat("me", NOW + 60)
+    assert workers.known() == {"me"}
+    assert workers.dead(NOW + 61) == []

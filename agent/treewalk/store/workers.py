@@ -30,9 +30,11 @@ class Workers:
             )
 
     def beat(self, id: str, at: float) -> None:
-        """This process is alive."""
+        """This process is alive, also where another one has taken it for dead."""
         with self.database.writing() as db:
-            db.execute("UPDATE workers SET beat = ? WHERE id = ?", [at, id])
+            there = db.execute("UPDATE workers SET beat = ? WHERE id = ?", [at, id])
+        if not there:
+            self.register(id, at)
 
     def beaten(self, id: str) -> float | None:
         """When a process wrote its last sign of life; None for one that is not registered."""
