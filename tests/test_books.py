@@ -216,3 +216,27 @@ def test_one_that_was_taken_for_dead_and_lives_is_known_again(database: Database
     workers.beat("me", NOW + 60)
     assert workers.known() == {"me"}
     assert workers.dead(NOW + 61) == []
+
+
+@pytest.mark.needs("/usr/lib/postgresql")
+def test_one_that_stands_still_in_the_middle_of_writing_holds_up_nobody_for_ever(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine may be paused with the lock that all writers take; its transaction is ended, and it is told so."""
+    monkeypatch.setattr("treewalk.store.database._STILL", 500, raising=False)
+    still, other = PostgresDatabase(postgres), PostgresDatabase(f"{postgres}?options=-c%20lock_timeout%3D5000")
+    other.query("SELECT 1")
+    went_on: list[bool] = []
+
+    def stand_still() -> None:
+        with still.writing() as db:
+            db.execute("DELETE FROM switches WHERE name = 'none'")
+            went_on.append(Casebook(other).switch_off("none", "ann", NOW))
+            db.execute("DELETE FROM switches WHERE name = 'none'")
+
+    with pytest.raises(StoreError):
+        stand_still()
+    assert went_on == [False]
+    Casebook(still).switch_off("none", "ann", NOW)
+    for one in (still, other):
+        one.close()

@@ -19,6 +19,7 @@ from treewalk.model.redact import redact
 from treewalk.store.schema import POSTGRES, SQLITE_STEPS, VERSION
 
 _BUSY = 10_000  # milliseconds to wait for another process
+_STILL = 30_000  # milliseconds between two statements of one transaction, after which PostgreSQL ends it
 _LOCK = 0x747265657761  # the advisory lock that all writers take
 
 Row = Mapping[str, Any]
@@ -211,6 +212,8 @@ class PostgresDatabase:
         from psycopg.rows import dict_row
 
         connection = psycopg.connect(self._url, autocommit=True, row_factory=dict_row, connect_timeout=10)
+        # Else a process that stands still (a paused machine) would hold the lock of all writers for as long.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {_STILL}")
         with connection.transaction(), connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             for statement in POSTGRES:
