@@ -35,7 +35,6 @@ class Starter:
         while True:
             self._wake.clear()
             try:
-                await self._operations.retire()
                 await self._turn(workflows)
                 await self._operations.retire()
             except Exception as error:  # noqa: BLE001  nobody else begins incidents: this has to go on
