@@ -204,7 +204,8 @@ def test_what_ships_with_treewalk_can_be_proven(tmp_path: Path, every: str) -> N
 def test_the_sandbox_can_be_proven(tmp_path: Path) -> None:
     data = REPO / "agent/treewalk/sandbox/data/workspace"
     for path in sorted(p for p in data.rglob("*.yaml")):
-        text = re.sub(r"\{\{ ports\.\w+ \}\}", "1234", path.read_text("utf-8")).replace("{{ folder }}", "/srv/sandbox")
+        text = path.read_text("utf-8").replace("{{ folder }}", "/srv/sandbox")
+        text = re.sub(r"\{\{ (?:ports\.\w+|chat|token|bot) \}\}", "1234", text)
         target = tmp_path / path.relative_to(data)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, "utf-8")
