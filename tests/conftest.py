@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from treewalk.sandbox.platform import Sandbox
 
 from tests.support import kafka
 
@@ -27,6 +29,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if lacking:
         _missing.update(lacking)
         pytest.skip(f"needs {', '.join(lacking)}, which this machine does not have")
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The sandbox, up and healthy, shared because it takes most of a minute to come up: whoever breaks it mends it."""
+    found = Sandbox(tmp_path_factory.mktemp("sandbox") / "platform")
+    found.up(print)
+    yield found
+    found.down(print)
+    assert not found.folder.exists()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

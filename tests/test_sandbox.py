@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,8 @@ TIMES = int(os.environ.get("SANDBOX_TIMES", "1"))
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    found = Sandbox(tmp_path_factory.mktemp("sandbox") / "platform")
-    found.up(print)
-    yield found
-    found.down(print)
-    assert not found.folder.exists()
+def sandbox(platform: Sandbox) -> Sandbox:
+    return platform
 
 
 def look(sandbox: Sandbox, sla: str, record: Path | None = None) -> Diagnosis:

@@ -28,14 +28,6 @@ pytestmark = [
 SLA = "entity_data_freshness"
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    found = Sandbox(tmp_path_factory.mktemp("loop") / "platform")
-    found.up(print)
-    yield found
-    found.down(print)
-
-
 @pytest.fixture
 def sandbox(platform: Sandbox) -> Iterator[Sandbox]:
     """With an empty memory before, and mended after."""

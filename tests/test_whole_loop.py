@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,11 +25,10 @@ ANN, MALLORY = 1001, 6666
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    found = Sandbox(tmp_path_factory.mktemp("whole") / "platform")
-    found.up(print)
-    yield found
-    found.down(print)
+def sandbox(platform: Sandbox) -> Sandbox:
+    """With an empty memory."""
+    shutil.rmtree(platform.workspace / ".treewalk", ignore_errors=True)
+    return platform
 
 
 @pytest.fixture(scope="module")

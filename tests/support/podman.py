@@ -36,7 +36,8 @@ _SERVICE = (
 def running_podman() -> Iterator[str]:
     """The engine's base_url for the Docker SDK; containers and engine are gone afterwards."""
     # podman refuses state folders of more than 50 characters
-    with TemporaryDirectory(prefix="tw-") as short, _service(Path(short)) as url:
+    # an engine that ends may still write while its folder is removed
+    with TemporaryDirectory(prefix="tw-", ignore_cleanup_errors=True) as short, _service(Path(short)) as url:
         yield url
 
 
