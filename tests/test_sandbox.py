@@ -145,8 +145,9 @@ def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path, number: sig
     assert not folder.exists()
 
 
-def test_a_killed_supervisord_is_said_and_cleaned_up(sandbox: Sandbox) -> None:
-    """Last of all: the platform does not survive it."""
+def test_a_killed_supervisord_is_said_and_cleaned_up(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path / "platform")  # one of its own, because it does not survive this
+    sandbox.up(print)
     os.kill(int((sandbox.folder / "supervisord.pid").read_text()), signal.SIGKILL)
     for verb in (("break", "feed_down"), ("mend",)):
         done = run(*verb, "--dir", str(sandbox.folder))
