@@ -316,13 +316,13 @@ class _Life:
 
     async def _ask(self, made: Plan, because: str) -> str:
         """Put the plan to a human and wait for the answer: granted, denied, expired."""
-        desk, now = self.desk, self.desk.clock.now()
+        desk, now, digest = self.desk, self.desk.clock.now(), made.digest
         self._enter("asking", f"a human is asked: {because}")
         question = f"{made.title} at {made.node} for {made.sla}: {because}"
-        expires = desk.cases.ask(self.number, made.digest, question, now, now + desk.policy.approval_expires)
+        expires = desk.cases.ask(self.number, digest, question, now, now + desk.policy.approval_expires)
         while True:
             self._need_alive()
-            answer = desk.cases.approval(self.number, made.digest)
+            answer = desk.cases.approval(self.number, digest)
             if desk.clock.now() >= expires:
                 return "expired"
             if answer is not None:

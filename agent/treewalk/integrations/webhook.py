@@ -60,6 +60,8 @@ def clean(value: Any, limit: int = _SHORT) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str) and len(value) <= limit and value.isascii() and value.isprintable():
+        return value.strip()  # as nearly all are
     try:
         found = str(value)
     except ValueError:  # an integer of thousands of digits
