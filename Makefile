@@ -20,7 +20,7 @@ demo: setup
 test: setup
 	@scripts/system-packages.sh test
 	@$(BIN)/python -m pytest -m "not alone" -n 2 $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m alone -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: setup
 	@$(BIN)/ruff check .

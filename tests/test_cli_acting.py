@@ -70,6 +70,27 @@ def test_fix_says_what_it_did_and_incidents_show_tells_the_timeline(workspace: P
     assert run(workspace, "fix", "fresh_one")[1].startswith("incident 2 no_fault_found")
 
 
+def test_a_fix_that_becomes_part_of_another_incident_ends_as_that_one(workspace: Path, target: Target) -> None:
+    ask_first(workspace)
+    tree = workspace / "trees" / "main.yaml"
+    tree.write_text(tree.read_text() + "  also_one: {sla: {query: age_one, threshold: 60s}, depends_on: [store_one]}\n")
+    first = start(workspace, "fix", "fresh_one")
+    until_asked = time.monotonic() + 60
+    while "asking" not in run(workspace, "incidents", "show", "1")[1]:
+        assert time.monotonic() < until_asked
+        time.sleep(0.2)
+    second = start(workspace, "fix", "also_one")
+    merged = time.monotonic() + 60
+    while "merged" not in run(workspace, "incidents", "show", "2")[1]:
+        assert time.monotonic() < merged
+        time.sleep(0.2)
+    when_asking(workspace, "approve")
+    for process in (first, second):
+        out, err = process.communicate(timeout=90)
+        assert (process.returncode, out.split(":")[0]) == (0, "incident 1 resolved"), err
+    assert "did " in err, "the timeline of the incident that it became a part of is told too"
+
+
 def test_a_dry_run_shows_plan_and_decisions_and_calls_nothing(workspace: Path, target: Target) -> None:
     code, out, _ = run(workspace, "fix", "fresh_one", "--dry-run", "--format", "json")
     found = json.loads(out)

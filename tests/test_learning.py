@@ -78,6 +78,20 @@ def test_with_nothing_telling_the_slas_own_violation_is_what_is_left() -> None:
     assert found["signature"] == {"node": "store", "metric_condition": "age_seconds >= 60"}
 
 
+def test_a_series_with_a_restless_past_does_not_make_the_signature_miss_the_same_fault_when_it_is_smaller() -> None:
+    # A lag of 336 against a past of 2.3 ± 79, which held another incident: its limit would have been 239.
+    restless = anomaly("reader", 336, 2.3, 79, query="lag")
+    beside = candidate(seen(group("store", "ERROR message 7 is broken"), anomalies=(restless,)), TREE, PLAN, 60.0)
+    assert beside is not None
+    assert "metric_condition" not in beside["signature"]
+    alone = candidate(seen(anomalies=(restless,)), TREE, PLAN, 60.0)
+    assert alone is not None
+    assert alone["signature"]["metric_condition"] == "age_seconds >= 60"
+    calm = candidate(seen(anomalies=(anomaly("reader", 336, 2.3, 7, query="lag"),)), TREE, PLAN, 60.0)
+    assert calm is not None
+    assert calm["signature"]["metric_condition"] == "lag > 85.7"
+
+
 def test_nothing_is_learned_from_inline_steps_or_without_a_cause() -> None:
     assert candidate(seen(), TREE, Plan("freshness", "store", "x", (), VerifySpec()), 60.0) is None
 

@@ -20,6 +20,7 @@ from treewalk.stages.report import document, exit_code
 pytestmark = [
     pytest.mark.needs("redis-server", "prometheus", "prometheus-alertmanager", "prometheus-redis-exporter"),
     pytest.mark.alone,
+    pytest.mark.xdist_group("sandbox"),
 ]
 FAULTS = all_faults()
 TIMES = int(os.environ.get("SANDBOX_TIMES", "1"))

@@ -264,7 +264,7 @@ class Operations:
 
     async def fix(self, sla: str, cause: str, opened: Callable[[int], None] = lambda number: None) -> int:
         """Open an incident and work on it until it is closed; its number, or that of the one it became a part of.
-        One that lives already is joined."""
+        One that lives already is joined. `opened` is told each incident that is worked on, the last one last."""
         self.app.workspace.forest.sla(sla)
         async with self.crew.working() as workflows:
             number = self.open(sla, cause)
@@ -273,6 +273,7 @@ class Operations:
             await self.crew.until_closed(number)
             while (into := self.cases.merged_into(number)) is not None:
                 number = into
+                opened(number)
                 await self.crew.until_closed(number)
         return number
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,21 +75,21 @@ async def _fix(state: State, sla: str, format: PlainFormat) -> int:
 
         follow = asyncio.create_task(_follow(operations, lambda: number))
         try:
-            await operations.fix(sla, f"treewalk fix, by {user()}", opened)
+            number = await operations.fix(sla, f"treewalk fix, by {user()}", opened)
         finally:
             follow.cancel()
         return _put_life(operations, number, format)
 
 
 async def _follow(operations: Operations, number: Any) -> None:
-    """Say every new line of the timeline while it is worked on."""
-    said = 0
+    """Say every new line of the timeline while it is worked on; where it becomes part of another one, of that."""
+    said: Counter[int] = Counter()
     while True:
-        if number():
-            rows = operations.cases.timeline(number())
-            for row in rows[said:]:
+        if current := number():
+            rows = operations.cases.timeline(current)
+            for row in rows[said[current] :]:
                 note(f"  {row['kind']:<12} {line(row['text'])}")
-            said = len(rows)
+            said[current] = len(rows)
         await asyncio.sleep(0.3)
 
 

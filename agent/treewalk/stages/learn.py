@@ -32,6 +32,7 @@ _OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 _PLAIN = re.compile(r"[A-Za-z_:][\w:]*")
 _CLEAR = 4.0  # how far from its past, in robust z, a series has to be for a condition to be made of it
 _ALONE, _SURE = 0.25, 0.1  # how far from its past towards what was seen: by itself, and beside a log pattern
+_FARTHEST = 1 / 3  # and so far at the most: a limit near to what was seen would miss the same fault when it is smaller
 _LONGEST = 300  # characters of a pattern
 
 
@@ -40,7 +41,8 @@ def candidate(diagnosis: Diagnosis, tree: Tree, plan: Plan, window: float) -> di
 
     `window` (seconds) is that of the diagnosis. The signature asks for the node, the most frequent kind of error line
     and the most deviating series, whichever there are; with neither, for the SLA's own violation. (What is learned
-    holds only at a node that is in trouble, so that even this says something.)
+    holds only at a node that is in trouble, so that even this says something.) A series whose past is so restless, by
+    earlier trouble say, that only a limit near to what was seen would be apart from it, is the last resort.
     """
     cause = diagnosis.root_cause
     if cause is None or plan.playbook is None:
@@ -49,16 +51,17 @@ def candidate(diagnosis: Diagnosis, tree: Tree, plan: Plan, window: float) -> di
     places = [node.name, *reversed(tree.path(node.name)[:-1])]
     group = _telling(diagnosis.findings.logs, places)
     found = _deviating(diagnosis.findings.anomalies, places)
+    share = _SURE if group else _ALONE
     signature: dict[str, Any] = {"node": group.node if group else node.name}
     if group is not None:
         signature["log_pattern"] = pattern_of(group.template)
-    if found is not None:
-        signature["metric_condition"] = condition_of(found, window, _SURE if group else _ALONE)
+    condition = condition_of(found, window, share) if found is not None else None
+    if found is None or _share(found, share) > _FARTHEST:
+        condition = None if group is not None else _broken(tree.sla) or condition
+    if condition is not None:
+        signature["metric_condition"] = condition
     elif group is None:
-        broken = _broken(tree.sla)
-        if broken is None:
-            return None
-        signature["metric_condition"] = broken
+        return None
     return {
         "id": _identity(signature, node.name),
         "signature": signature,
@@ -121,14 +124,18 @@ def condition_of(found: Anomaly, window: float, share: float = _ALONE) -> str:
     """A condition that holds at the level that was seen, and not at that of the past: a share of the way between,
     because the next time somebody may look earlier, and three spreads of the past where that is more."""
     up = found.level > found.baseline
-    part = found.baseline + (found.level - found.baseline) * share
-    beyond = found.baseline + (3 * found.spread if up else -3 * found.spread)
-    limit = max(part, min(beyond, found.level)) if up else min(part, max(beyond, found.level))
+    limit = found.baseline + (found.level - found.baseline) * _share(found, share)
+    limit = min(limit, found.level) if up else max(limit, found.level)  # where rounding took it beyond
     plain = _PLAIN.fullmatch(found.query.split("{")[0].strip())
     counter = plain is not None and plain[0].endswith(_COUNTERS)
     query = f"rate({found.query}[{max(1, math.ceil(window))}s])" if counter else found.query
     grouped = f"({query})" if _COMPOUND.search(query) else query
     return f"{grouped} {'>' if up else '<'} {_rounded(limit, up=up)}"
+
+
+def _share(found: Anomaly, share: float) -> float:
+    """How far a limit stands from the past towards what was seen: a share of the way, or three spreads if more."""
+    return min(1.0, max(share, 3 * found.spread / abs(found.level - found.baseline)))
 
 
 def _rounded(value: float, *, up: bool) -> str:
