@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from treewalk.asking import ask
-from treewalk.model.condition import parse_condition
+from treewalk.model.condition import judge, parse_condition
 from treewalk.model.series import Sample
 
 from tests.support.sources import TableMetrics
@@ -71,3 +71,8 @@ async def test_a_compound_condition_needs_data_for_every_operand_to_be_false():
     assert (await ask(both, condition, 0)).state == "not"
     held = TableMetrics(samples={condition.promql: [sample(2)]})
     assert (await ask(held, condition, 0)).state == "holds"
+
+
+def test_an_answer_without_labels_is_told_by_its_query() -> None:
+    condition = parse_condition("sum(stream_lag) > 100")
+    assert judge(condition, [Sample({}, 0.0, 147.0)]).reason == "sum(stream_lag) is 147"

@@ -20,7 +20,8 @@ class Sample:
 
     @property
     def name(self) -> str:
-        return show_labels(self.labels)
+        """As Prometheus prints it; empty where it has no labels at all, as a sum has none: its query says more."""
+        return show_labels(self.labels) if self.labels else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Series:
 
     @property
     def name(self) -> str:
-        return show_labels(self.labels)
+        """As Prometheus prints it; empty where it has no labels at all, as a sum has none: its query says more."""
+        return show_labels(self.labels) if self.labels else ""
 
 
 class Answered(list[T]):
