@@ -21,7 +21,8 @@ _ATTEMPTS = 5  # how often an incident's work is begun again before a human is a
 
 
 class Crew:
-    """One process among those that work on a workspace's incidents. `live` works on one until it is closed."""
+    """One process among those that work on a workspace's incidents. `live` works on one until it is closed,
+    `hand_over` closes one that cannot be worked on and tells a human why."""
 
     def __init__(
         self,
@@ -31,9 +32,10 @@ class Crew:
         workers: Workers,
         live: Callable[[int, Durable], Awaitable[str]],
         poll: float,
+        hand_over: Callable[[int, str], None],
     ) -> None:
         self.app, self.worker, self.cases, self.workers = app, worker, cases, workers
-        self.live, self.poll = live, poll
+        self.live, self.poll, self.hand_over = live, poll, hand_over
         self.queued = 0  # how many open incidents somebody else begins at a time, in turn; 0: nobody does
 
     @asynccontextmanager
@@ -107,7 +109,7 @@ class Crew:
             await workflows.start(number, attempt + 1)
             return
         why = f"working on it broke off {attempt + 1} times; `treewalk incidents show {number}` tells what was done"
-        self.cases.close(number, "escalated", why, self.app.clock.now(), {})
+        self.hand_over(number, why)
 
     async def stay(self) -> None:
         """Work on whatever processes leave behind, until this one is told to end."""

@@ -23,6 +23,7 @@ from treewalk.model.policy import Policy
 from treewalk.model.tree import nearest
 from treewalk.pipeline import live
 from treewalk.ports import Durable, Hands, Journal
+from treewalk.reckoning import give_up, unknown_outcomes
 from treewalk.rehearsal import Rehearsal, rehearse
 from treewalk.spans import span
 from treewalk.stages.decide import decide
@@ -56,7 +57,7 @@ class Operations:
         self.shelf = Shelf(app.workspace.playbooks, action)
         self.learning = Learning(app, self.cases, self.lessons)
         self.worker = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.crew = Crew(app, self.worker, self.cases, self.workers, self._live, self.poll)
+        self.crew = Crew(app, self.worker, self.cases, self.workers, self._live, self.poll, self._hand_over)
 
     @property
     def policy(self) -> Policy:
@@ -284,7 +285,7 @@ class Operations:
         mine = self._newest[0]
         sla = mine.cases.life(number)["sla"]
         if sla not in mine.app.workspace.forest.slas:
-            mine.cases.close(number, "escalated", f"there is no SLA {sla} any more", mine.app.clock.now(), {})
+            self._hand_over(number, f"there is no SLA {sla} any more")
             return "escalated"
         mine._lives += 1
         try:
@@ -294,6 +295,13 @@ class Operations:
             return ending
         finally:
             mine._lives -= 1
+
+    def _hand_over(self, number: int, why: str) -> None:
+        """Close an incident that cannot be worked on any more, with what nobody knows of its actions."""
+        unknown = unknown_outcomes(self.desk, number)
+        give_up(self.desk, number)
+        said = f"{unknown}; {why}" if unknown else why
+        self.cases.close(number, "escalated", said, self.app.clock.now(), {})
 
 
 def same_plan(shown: str, digest: str) -> bool:

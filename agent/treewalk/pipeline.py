@@ -18,6 +18,7 @@ from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Ve
 from treewalk.model.condition import Answer
 from treewalk.model.quantity import format_duration
 from treewalk.ports import Durable
+from treewalk.reckoning import done_before, earlier_run, give_up, unknown_outcomes
 from treewalk.stages import report
 from treewalk.stages.act import Run, act, unfinished
 from treewalk.stages.decide import decide
@@ -91,7 +92,10 @@ class _Life:
         diagnosis = await desk.look(sla, self.number)
         said = report.headline(diagnosis)
         desk.cases.diagnosed(self.number, diagnosis, report.document(diagnosis), said, desk.clock.now())
-        return found_by(diagnosis, desk, said, desk.cases.life(self.number)["opened"])
+        self._need_known()
+        found = found_by(diagnosis, desk, said, desk.cases.life(self.number)["opened"])
+        done = done_before(desk, self.number) if found["ending"] == "no_fault_found" else None
+        return {**found, "ending": "resolved", "why": f"{found['why']}; {done}"} if done else found
 
     async def _mended_below(self) -> int | None:
         """Nobody is to blame here; but if another incident is just mending something beneath, its end is waited for."""
@@ -282,11 +286,8 @@ class _Life:
         self._need_open()
         opened = int(desk.cases.life(self.number)["opened"])  # a memory that begins anew has the same numbers again
         key = f"{self.number}@{opened}:{made.digest[:12]}:{name}"
-        earlier = desk.books.entry(key)
-        ran = unfinished(step, earlier)
+        ran = self._begun(step, made, name, key)
         if ran is not None:
-            if earlier is not None and earlier.outcome is None:
-                desk.books.settle(key, ran.outcome, ran.summary, {}, desk.worker, desk.clock.now())
             return _got(None, ran)
         decision, told = await self._decide(step, made, found, key)
         said = {"step": step.kind, "node": step.node, "plan": made.digest, **_lines(decision)}
@@ -298,6 +299,19 @@ class _Life:
         ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
         self._note("did" if ran.outcome == "done" else ran.outcome, ran.summary)
         return _got(decision, ran)
+
+    def _begun(self, step: PlannedStep, made: Plan, name: str, key: str) -> Ran | None:
+        """What is known of this step from before. None: it may run."""
+        desk = self.desk
+        earlier = desk.books.entry(key)
+        ran = unfinished(step, earlier)
+        if ran is not None and earlier is not None and earlier.outcome is None:
+            desk.books.settle(key, ran.outcome, ran.summary, {}, desk.worker, desk.clock.now())
+        self._need_known(key)
+        if earlier is None and (ran := earlier_run(desk, self.number, step, made.digest, name)) is not None:
+            told = f"{step.kind} at {step.node} was {ran.outcome} under an earlier plan and is not done again"
+            self._note("done before", told)
+        return ran
 
     async def _decide(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], key: str) -> tuple[Decision, str]:
         try:
@@ -408,6 +422,10 @@ class _Life:
 
     async def _close(self, ending: str, why: str) -> str:
         desk, made, now = self.desk, self.made, self.desk.clock.now()
+        unknown = unknown_outcomes(desk, self.number)
+        if unknown is not None and ending not in ("escalated", "cancelled"):
+            ending, why = "escalated", f"{unknown}; {why}"
+        give_up(desk, self.number)
         life = desk.cases.life(self.number)
         if made is not None and self.acted and ending in ("resolved", "escalated"):
             # What a human broke off, or policy stopped half-way, says nothing of the fix.
@@ -458,6 +476,12 @@ class _Life:
         life = self.desk.cases.life(self.number)
         if life["state"] == "closed":
             raise _Over(life["ending"] or "cancelled", life["why"] or "closed")
+
+    def _need_known(self, but: str = "") -> None:
+        """Where it is not known whether something ran that may not run twice, a human looks first."""
+        why = unknown_outcomes(self.desk, self.number, but)
+        if why is not None:
+            raise _Over("escalated", why)
 
     def _need_alive(self) -> None:
         self._need_open()

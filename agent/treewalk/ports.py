@@ -209,6 +209,10 @@ class Books(Protocol):
     def entry(self, key: str) -> LedgerEntry | None:
         """The run of that key, if it was ever meant."""
 
+    def earlier(self, incident: int, step: PlannedStep, digest: str, phase: str) -> LedgerEntry | None:
+        """The last run with an outcome of this very action (kind, node, parameters) under another plan of the incident,
+        in the same phase (`do`, `undo`)."""
+
 
 class Records(Protocol):
     """What was learned, and how every fix has done."""
