@@ -13,7 +13,7 @@ from treewalk.model.acting import Autonomy, TriedFix
 from treewalk.model.policy import Limits, Policy, Repeats, Returns, Scope, TierRule
 from treewalk.pipeline import live
 
-from tests.support.acting import FAILURES, Plainly, Scene, error_with
+from tests.support.acting import FAILURES, KINDS, Plainly, Scene, error_with
 
 QUICK = Repeats(first=0.0, most=100)
 
@@ -346,3 +346,62 @@ async def test_a_candidate_does_not_act(tmp_path: Path) -> None:
     scene.error = error_with({"action": "mend"}, trust="candidate")
     ending, _ = await life_of(scene)
     assert (ending, scene.world.did) == ("escalated", [])
+
+
+async def test_undo_is_not_held_up_by_what_it_undoes(tmp_path: Path) -> None:
+    """Back-off and rates keep a fix from running again and again. Taking back is no such run."""
+    scene = Scene(tmp_path, {"action": "mend_setting"}, policy=Policy(limits=Limits(1, 1, 1)))
+    scene.world.mends = False
+    ending, life = await life_of(scene)
+    assert (ending, "did not hold" in life["why"]) == ("escalated", True)
+    assert [params["how"] for _, params in scene.world.did] == ["gently", "back"]
+    assert "not undone" not in told(scene)
+
+
+async def test_undo_waits_where_policy_says_wait(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, policy=Policy(tiers=(TierRule(Scope("unmend"), Autonomy.AFTER, 600.0),)))
+    scene.world.mends = False
+    assert (await life_of(scene))[0] == "escalated"
+    assert [kind for kind, _ in scene.world.did] == ["mend", "unmend"]
+    assert scene.clock.now() - 1_700_000_000.0 >= 570
+
+
+@pytest.mark.parametrize("scope", [Policy(forbid=(Scope("unmend"),)), Policy(ask=(Scope("unmend"),))])
+async def test_undo_runs_only_where_policy_lets_it(tmp_path: Path, scope: Policy) -> None:
+    scene = Scene(tmp_path, policy=scope)
+    scene.world.mends = False
+    ending, life = await life_of(scene)
+    assert (ending, "did not hold" in life["why"]) == ("escalated", True)
+    assert [kind for kind, _ in scene.world.did] == ["mend"]
+    assert "unmend at store was not undone" in told(scene)
+
+
+async def test_the_kill_switch_stops_what_takes_back_and_the_reason_to_escalate_stays(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.world.mends = False
+
+    def pull() -> None:
+        scene.killed = "somebody: stop"
+
+    scene.world.before_run = pull
+    ending, life = await life_of(scene)
+    assert (ending, "did not hold" in life["why"]) == ("escalated", True)
+    assert [kind for kind, _ in scene.world.did] == ["mend"]
+
+
+async def test_who_approves_is_told_what_is_taken_back_when_it_does_not_help(tmp_path: Path) -> None:
+    """The action names its undo only after it ran: its values are not in the plan, so the question says it in words."""
+    scene = Scene(tmp_path, {"action": "mend_asked_setting"})
+    scene.world.mends = False
+    _answering(scene, granted=True)
+    assert (await life_of(scene))[0] == "escalated"
+    question = scene.database.query("SELECT question FROM approvals")[0]["question"]
+    assert "if it does not help, mend_asked_setting at store is taken back" in question
+    assert [params["how"] for _, params in scene.world.did] == ["gently", "back"]
+
+
+async def test_what_cannot_be_taken_back_is_not_promised(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_asked"})
+    scene.actions["mend_asked"] = type("Lasting", (KINDS["mend_asked"],), {"reversible": False})
+    await life_of(scene)
+    assert "taken back" not in scene.database.query("SELECT question FROM approvals")[0]["question"]

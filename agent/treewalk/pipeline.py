@@ -22,7 +22,7 @@ from treewalk.reckoning import done_before, earlier_run, give_up, unknown_outcom
 from treewalk.stages import report
 from treewalk.stages.act import Run, act, unfinished
 from treewalk.stages.decide import decide
-from treewalk.stages.plan import planned_undo
+from treewalk.stages.plan import planned_undo, taken_back
 from treewalk.stages.verify import verify
 
 _ROUNDS = 20  # how often an incident may wait for another one and look again
@@ -322,7 +322,9 @@ class _Life:
             self._note("rehearsal", told)
         approval = self.desk.cases.approval(self.number, made.digest)
         context = context_of(self.desk, made, step, found, key, self.number)
-        return decide(step, replace(context, approval=approval, rehearsed=rehearsed), self.desk.policy), told
+        undo = ":undo:" in key
+        context = replace(context, approval=approval, rehearsed=rehearsed, undo=undo)
+        return decide(step, context, self.desk.policy), told
 
     async def _wait_policy(self, seconds: float, because: str) -> None:
         self._enter("waiting", f"waiting {format_duration(seconds)}: {because}")
@@ -332,7 +334,8 @@ class _Life:
         """Put the plan to a human and wait for the answer: granted, denied, expired."""
         desk, now, digest = self.desk, self.desk.clock.now(), made.digest
         self._enter("asking", f"a human is asked: {because}")
-        question = f"{made.title} at {made.node} for {made.sla}: {because}"
+        back = taken_back(made)
+        question = f"{made.title} at {made.node} for {made.sla}: {because}" + (f"; {back}" if back else "")
         expires = desk.cases.ask(self.number, digest, question, now, now + desk.policy.approval_expires)
         while True:
             self._need_alive()
@@ -374,15 +377,25 @@ class _Life:
         if not self.acted:
             return
         for index, step in enumerate(steps):
-            if not step.changes:
-                continue
-            got = await self._step(
-                f"undo {index + 1} {step.kind}", self._attempt, step, made, self.found, f"undo:{index}"
-            )
-            if got["ran"] is None or got["ran"]["outcome"] != "done":
-                why = got["ran"]["summary"] if got["ran"] else f"{got['because']} ({got['rule']})"
+            why = await self._undo(step, made, index) if step.changes else None
+            if why is not None:
                 await self._step("not undone", self._not_undone, step, why)
                 return
+
+    async def _undo(self, step: PlannedStep, made: Plan, index: int) -> str | None:
+        """Take one thing back; why it was not, or None. Nobody is asked: the incident goes to a human anyway."""
+        try:
+            while True:
+                name = f"undo:{index}"
+                got = await self._step(f"undo {index + 1} {step.kind}", self._attempt, step, made, self.found, name)
+                if got["ran"] is not None:
+                    return None if got["ran"]["outcome"] == "done" else got["ran"]["summary"]
+                because = f"{got['because']} ({got['rule']})"
+                if got["ruling"] != "wait":
+                    return because
+                await self._step("wait for policy", self._wait_policy, got["seconds"], because)
+        except _Over as over:  # closed or killed meanwhile; why it is over stays what it was
+            return over.why
 
     async def _not_undone(self, step: PlannedStep, why: str) -> None:
         self._note("not undone", f"{step.kind} at {step.node} was not undone: {why}")
