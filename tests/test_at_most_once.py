@@ -96,11 +96,19 @@ async def test_what_was_mended_before_work_began_again_is_not_called_no_fault(tm
     assert "mend at store" in life["why"]
 
 
-async def test_what_may_run_twice_is_begun_again_and_no_run_stays_open(tmp_path: Path) -> None:
+async def test_what_may_run_twice_goes_on_under_the_name_that_it_had(tmp_path: Path) -> None:
     scene = Scene(tmp_path, {"action": "mend_twice"})
-    number, _ = begun(scene, "mend_twice")
+    number, key = begun(scene, "mend_twice")
     assert (await life_of(scene, number))[0] == "resolved"
     assert [kind for kind, _ in scene.world.did] == ["mend_twice"]
+    assert [(row["key"], row["outcome"]) for row in scene.ledger.of(number)] == [(key, "done")]
+
+
+async def test_no_run_stays_open_when_the_incident_is_over(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    number, _ = begun(scene, "mend_twice")
+    assert (await life_of(scene, number))[0] == "resolved"
+    assert [kind for kind, _ in scene.world.did] == ["mend"]
     assert outcomes(scene, number) == ["done", "unknown"]
 
 

@@ -18,7 +18,7 @@ from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Ve
 from treewalk.model.condition import Answer
 from treewalk.model.quantity import format_duration
 from treewalk.ports import Durable
-from treewalk.reckoning import done_before, earlier_run, give_up, unknown_outcomes
+from treewalk.reckoning import done_before, give_up, key_of, unknown_outcomes
 from treewalk.stages import report
 from treewalk.stages.act import Run, act, unfinished
 from treewalk.stages.decide import decide
@@ -284,9 +284,8 @@ class _Life:
         """Decide and, where it may run, run it: in one durable step, so that nothing lies between the two."""
         desk = self.desk
         self._need_open()
-        opened = int(desk.cases.life(self.number)["opened"])  # a memory that begins anew has the same numbers again
-        key = f"{self.number}@{opened}:{made.digest[:12]}:{name}"
-        ran = self._begun(step, made, name, key)
+        key = key_of(desk, self.number, step, made.digest, name)
+        ran = self._begun(step, made, key)
         if ran is not None:
             return _got(None, ran)
         decision, told = await self._decide(step, made, found, key)
@@ -300,7 +299,7 @@ class _Life:
         self._note("did" if ran.outcome == "done" else ran.outcome, ran.summary)
         return _got(decision, ran)
 
-    def _begun(self, step: PlannedStep, made: Plan, name: str, key: str) -> Ran | None:
+    def _begun(self, step: PlannedStep, made: Plan, key: str) -> Ran | None:
         """What is known of this step from before. None: it may run."""
         desk = self.desk
         earlier = desk.books.entry(key)
@@ -308,7 +307,7 @@ class _Life:
         if ran is not None and earlier is not None and earlier.outcome is None:
             desk.books.settle(key, ran.outcome, ran.summary, {}, desk.worker, desk.clock.now())
         self._need_known(key)
-        if earlier is None and (ran := earlier_run(desk, self.number, step, made.digest, name)) is not None:
+        if ran is not None and made.digest[:12] not in key:
             told = f"{step.kind} at {step.node} was {ran.outcome} under an earlier plan and is not done again"
             self._note("done before", told)
         return ran

@@ -210,8 +210,8 @@ class Books(Protocol):
         """The run of that key, if it was ever meant."""
 
     def earlier(self, incident: int, step: PlannedStep, digest: str, phase: str) -> LedgerEntry | None:
-        """The last run with an outcome of this very action (kind, node, parameters) under another plan of the incident,
-        in the same phase (`do`, `undo`)."""
+        """The last run of this very action (kind, node, parameters) under another plan of the incident, in the same
+        phase (`do`, `undo`)."""
 
 
 class Records(Protocol):

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from treewalk.desk import Desk
-from treewalk.model.acting import PlannedStep, Ran
-from treewalk.stages.act import known_of, unsure
+from treewalk.model.acting import PlannedStep
+from treewalk.stages.act import unsure
 
 
 def unknown_outcomes(desk: Desk, number: int, but: str = "") -> str | None:
@@ -35,14 +35,17 @@ def give_up(desk: Desk, number: int) -> None:
             _give_up(desk, row)
 
 
-def earlier_run(desk: Desk, number: int, step: PlannedStep, digest: str, name: str) -> Ran | None:
-    """What came of this very action under an earlier plan of the incident; None where it was not done.
+def key_of(desk: Desk, number: int, step: PlannedStep, digest: str, name: str) -> str:
+    """The key of a step's run. Where an earlier plan of the incident has begun this very action, it is the key of that
+    time: done is not done again, what failed is not tried again, and what may be done twice goes on under the name by
+    which the world knows it.
 
-    It counts as it would under the plan of that time: done is not done again, and what failed is not tried again.
-    `name` is the step's in its run's key (`do:0`, `undo:0`). Raises StoreError.
+    `name` is the step's place in its plan (`do:0`, `undo:0`), `digest` the plan's. Raises StoreError.
     """
-    entry = desk.books.earlier(number, step, digest, name.partition(":")[0])
-    return known_of(entry) if entry is not None else None
+    opened = int(desk.cases.life(number)["opened"])  # a memory that begins anew has the same numbers again
+    key = f"{number}@{opened}:{digest[:12]}:{name}"
+    earlier = desk.books.earlier(number, step, digest, name.partition(":")[0])
+    return key if earlier is None or desk.books.entry(key) is not None else earlier.key
 
 
 def done_before(desk: Desk, number: int) -> str | None:

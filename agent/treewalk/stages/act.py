@@ -31,18 +31,11 @@ def unfinished(step: PlannedStep, entry: LedgerEntry | None) -> Ran | None:
     if entry is None:
         return None
     if entry.outcome is not None:
-        return known_of(entry)
+        undo = entry.data.get("undo")
+        return Ran(entry.outcome, entry.summary, undo if isinstance(undo, dict) else None)
     if step.facts is not None and step.facts.idempotent:
         return None
     return Ran("unknown", f"{step.kind} was begun by {entry.worker}, which then died: whether it was done is not known")
-
-
-def known_of(entry: LedgerEntry) -> Ran | None:
-    """The outcome that was written down, with how it is taken back; None where there is none. Pure."""
-    if entry.outcome is None:
-        return None
-    undo = entry.data.get("undo")
-    return Ran(entry.outcome, entry.summary, undo if isinstance(undo, dict) else None)
 
 
 def unsure(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
