@@ -12,6 +12,7 @@ import pytest
 from treewalk.model.acting import Autonomy, TriedFix
 from treewalk.model.policy import Limits, Policy, Repeats, Returns, Scope, TierRule
 from treewalk.pipeline import live
+from treewalk.store.workers import Workers
 
 from tests.support.acting import FAILURES, KINDS, Plainly, Scene, error_with
 
@@ -405,3 +406,33 @@ async def test_what_cannot_be_taken_back_is_not_promised(tmp_path: Path) -> None
     scene.actions["mend_asked"] = type("Lasting", (KINDS["mend_asked"],), {"reversible": False})
     await life_of(scene)
     assert "taken back" not in scene.database.query("SELECT question FROM approvals")[0]["question"]
+
+
+async def test_another_incident_waits_for_an_action_that_outlives_its_cancelled_one(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.clock.sleep = _yielding(scene)  # type: ignore[method-assign]
+    Workers(scene.database).register("worker-1", scene.clock.now())
+    begun, ended, at_work = asyncio.Event(), asyncio.Event(), list[str]()
+
+    class Slow(KINDS["mend"]):  # type: ignore[misc]
+        async def run(self, params: Any, hands: Any) -> Any:
+            at_work.append("begun")
+            begun.set()
+            await ended.wait()
+            at_work.append("ended")
+            return await super().run(params, hands)
+
+    scene.actions["mend"] = Slow
+    first, second = (scene.cases.open(scene.sla, name, scene.clock.now()) for name in ("one", "two"))
+    one = asyncio.create_task(live(first, scene.desk(), Plainly()))
+    await begun.wait()
+    scene.cases.close(first, "cancelled", "by ann", scene.clock.now(), {})
+    two = asyncio.create_task(live(second, scene.desk(), Plainly()))
+    for _ in range(50):
+        await asyncio.sleep(0.002)
+    assert at_work == ["begun"]
+    assert scene.cases.life(second)["state"] == "waiting"
+    ended.set()
+    assert await asyncio.gather(one, two) == ["cancelled", "resolved"]
+    assert at_work == ["begun", "ended"]
+    assert f"incident {first} ended (cancelled)" in scene.cases.life(second)["why"]

@@ -205,7 +205,7 @@ class _Life:
         self.after = other
 
     async def _wait_for(self, other: int) -> None:
-        while self.desk.cases.life(other)["state"] != "closed":
+        while self.desk.cases.at_work(other):
             self._need_open()
             await self.desk.clock.sleep(self.desk.poll)
 
