@@ -30,6 +30,7 @@ from treewalk.stages.decide import decide
 from treewalk.stages.impact import impact
 from treewalk.stages.intake import measure
 from treewalk.stages.plan import NoPlan, Shelf, plan_playbook
+from treewalk.underway import Underway
 
 KILL_FILE = "KILL"
 
@@ -52,12 +53,14 @@ class Operations:
         self.lessons, self.workers = Lessons(database), Workers(database)
         self.journal: Journal = self.audit
         self._newest = [self]  # shared: content that is read again comes first, older content while it is used
-        self._lives = 0
+        self._lives, self.underway = 0, Underway()
         self.started_read_only = False
         self.shelf = Shelf(app.workspace.playbooks, action)
         self.learning = Learning(app, self.cases, self.lessons)
         self.worker = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.crew = Crew(app, self.worker, self.cases, self.workers, self._live, self.poll, self._hand_over)
+        self.crew = Crew(
+            app, self.worker, self.cases, self.workers, self._live, self.poll, self._hand_over, self.underway
+        )
 
     @property
     def policy(self) -> Policy:
@@ -71,7 +74,7 @@ class Operations:
         """
         new = Operations(app, poll=self.poll, watch=self.watch)
         new.worker, new.crew, new.journal, new._newest = self.worker, self.crew, self.journal, self._newest
-        new.started_read_only = self.started_read_only
+        new.started_read_only, new.underway = self.started_read_only, self.underway
         self._newest.insert(0, new)
         await self.retire()
         return new
@@ -109,6 +112,7 @@ class Operations:
             worker=self.worker,
             window=app.workspace.settings.walk.since,
             poll=self.poll,
+            underway=self.underway,
         )
 
     # looking

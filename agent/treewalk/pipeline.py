@@ -295,7 +295,8 @@ class _Life:
             return _got(decision, None)
         self._enter("acting", f"{told} ({decision.rule}: {decision.because})")
         run = Run(key, self.number, made.digest, desk.worker)
-        ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
+        async with desk.underway:
+            ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
         self._note("did" if ran.outcome == "done" else ran.outcome, ran.summary)
         return _got(decision, ran)
 

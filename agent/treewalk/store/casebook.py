@@ -18,7 +18,7 @@ from treewalk.store.relapse import came_late
 
 State = Literal["open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying", "closed", "diagnosed"]
 LIVE = ("open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying")
-_RUNNING = (  # incidents that an action of a living process runs for; one of a dead process ends by itself, or nobody knows
+_RUNNING = (  # incidents that an action of a living process runs for; what a dead one began, nobody waits for
     "SELECT l.incident FROM ledger AS l JOIN workers AS w ON w.id = l.worker WHERE l.outcome IS NULL"
 )
 Answered = Literal["recorded", "already", "expired", "not asked"]
