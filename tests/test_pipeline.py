@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from treewalk.model.acting import Autonomy, TriedFix
+from treewalk.model.condition import Answer
 from treewalk.model.policy import Limits, Policy, Repeats, Returns, Scope, TierRule
 from treewalk.pipeline import live
 from treewalk.store.workers import Workers
@@ -436,3 +437,91 @@ async def test_another_incident_waits_for_an_action_that_outlives_its_cancelled_
     assert await asyncio.gather(one, two) == ["cancelled", "resolved"]
     assert at_work == ["begun", "ended"]
     assert f"incident {first} ended (cancelled)" in scene.cases.life(second)["why"]
+
+
+async def test_a_steps_own_check_is_shown_as_it_was_before_and_after(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "verify", "check": "up > 0"})
+    scene.ask = _measured(scene)  # type: ignore[method-assign]
+    assert (await life_of(scene))[0] == "resolved"
+    proof = _proof(scene)
+    assert proof["result"] == "holds"
+    assert (proof["before"]["up > 0"], proof["after"]["up > 0"]) == ("up is 0", "up is 1")
+    assert proof["before"][scene.sla] == "90s against < 60s"
+    assert proof["after"][scene.sla] == "1s against < 60s"
+
+
+async def test_a_steps_own_check_that_fails_is_shown(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "verify", "check": "up > 0", "timeout": "10s"})
+    scene.ask = _measured(scene)  # type: ignore[method-assign]
+    scene.world.mends = False
+    assert (await life_of(scene))[0] == "escalated"
+    proof = _proof(scene)
+    assert (proof["result"], "up > 0 did not hold" in proof["reason"]) == ("failed", True)
+    assert (proof["before"], proof["after"]) == ({"up > 0": "up is 0"}, {"up > 0": "up is 0"})
+
+
+async def test_a_step_that_held_proves_no_plan_that_broke_off(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "verify", "check": "up > 0"}, {"action": "mend_later"})
+    scene.policy = Policy(repeats=QUICK, forbid=(Scope("mend_later"),))
+    assert (await life_of(scene))[0] == "refused"
+    assert _proof(scene)["result"] == "inconclusive"
+
+
+def _measured(scene: Scene) -> Any:
+    async def ask(source: Any, condition: Any, at: float) -> Answer:
+        return Answer("not", "up is 0") if scene.world.broken else Answer("holds", "up is 1")
+
+    return ask
+
+
+def _proof(scene: Scene) -> Mapping[str, Any]:
+    found = json.loads(scene.database.query("SELECT outcome FROM incidents WHERE number = 1")[0]["outcome"])
+    return dict(found["proof"])
+
+
+class Recorded(Plainly):
+    """Durable steps that are recorded, so that a life can be gone on with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[str, Any]] = []
+        self.at = 0
+
+    async def step(self, name: str, function: Any) -> Any:
+        if self.at == len(self.kept):
+            self.kept.append((name, await super().step(name, function)))
+        before, value = self.kept[self.at]
+        assert before == name
+        self.at += 1
+        return value
+
+
+@pytest.mark.parametrize(
+    ("steps", "policy"),
+    [
+        ([{"action": "wait", "duration": "1h"}, {"action": "mend"}], Policy(repeats=QUICK)),
+        ([{"action": "mend_later"}], Policy(repeats=QUICK, after=3630.0)),  # it was unhealthy for 30 s already
+    ],
+)
+async def test_a_wait_goes_on_where_it_was_when_the_process_died(
+    tmp_path: Path, steps: list[Mapping[str, Any]], policy: Policy
+) -> None:
+    scene, durable = Scene(tmp_path, *steps, policy=policy), Recorded()
+    number, began, plain = (
+        scene.cases.open(scene.sla, "a test", scene.clock.now()),
+        scene.clock.now(),
+        scene.clock.sleep,
+    )
+
+    async def dying(seconds: float) -> None:
+        if scene.clock.now() - began > 3000:
+            raise ConnectionAbortedError
+        await plain(seconds)
+
+    scene.clock.sleep = dying  # type: ignore[method-assign]
+    with pytest.raises(ConnectionAbortedError):
+        await live(number, scene.desk(), durable)
+    scene.clock.sleep, durable.at = plain, 0  # type: ignore[method-assign]
+    assert await live(number, scene.desk(), durable) == "resolved"
+    acted = scene.ledger.of(number)[0]["intent_at"] - began
+    assert 3600 <= acted < 3610

@@ -1,4 +1,4 @@
-"""Told to stop in the middle of an action: its outcome is written down where it ends in time, and nothing else begins."""
+"""Told to stop in the middle of an action: its outcome is written down where it ends in time; nothing else begins."""
 
 from __future__ import annotations
 

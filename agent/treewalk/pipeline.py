@@ -23,7 +23,7 @@ from treewalk.stages import report
 from treewalk.stages.act import Run, act, unfinished
 from treewalk.stages.decide import decide
 from treewalk.stages.plan import planned_undo, taken_back
-from treewalk.stages.verify import verify
+from treewalk.stages.verify import verify, whole_proof
 
 _ROUNDS = 20  # how often an incident may wait for another one and look again
 
@@ -42,9 +42,9 @@ async def live(number: int, desk: Desk, durable: Durable) -> str:
         await life.share(found)
         made = await life.plan(found)
         found, made = await life.take_turns(found, made)
-        before = await life.measure_before(made)
+        await life.measure_before(made)
         await life.carry_out(made, found)
-        proof = await life.prove(made.verify, before)
+        proof = await life.prove(made.verify)
         if proof.result != "holds":
             await life.take_back(made)
             raise _Over("escalated", f"the fix did not hold: {proof.reason}")
@@ -61,6 +61,8 @@ class _Life:
         self.number, self.desk, self.durable = number, desk, durable
         self.found: Mapping[str, Any] = {}
         self.made: Plan | None = None
+        self.before: Mapping[str, str] = {}
+        self.checks: list[Verification] = []  # of the steps' own proofs
         self.proof: Verification | None = None
         self.undos: list[Mapping[str, Any]] = []
         self.acted = False
@@ -211,13 +213,16 @@ class _Life:
 
     # acting
 
-    async def measure_before(self, made: Plan) -> Mapping[str, str]:
-        """What is looked at for the proof, as it was before anything was done."""
-        before: Mapping[str, str] = await self._step("before", self._look_now, made.verify)
-        return before
+    async def measure_before(self, made: Plan) -> None:
+        """What is looked at for the proof, and for those of single steps, as it was before anything was done."""
+        specs = [made.verify, *(step.verify for step in made.steps if step.verify is not None)]
+        self.before = await self._step("before", self._look_now, specs)
 
-    async def _look_now(self, spec: VerifySpec) -> dict[str, str]:
-        return {name: one.reason for name, one in (await self._look(spec)).items()}
+    async def _look_now(self, specs: Sequence[VerifySpec]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for spec in specs:
+            found |= {name: one.reason for name, one in (await self._look(spec)).items() if name not in found}
+        return found
 
     async def carry_out(self, made: Plan, found: Mapping[str, Any]) -> None:
         """Every step in order. Ends the life where one is refused, fails, or does not prove itself."""
@@ -228,11 +233,13 @@ class _Life:
                     failed = f"{step.purpose} ({failed})" if step.purpose else failed
                 continue
             if step.kind == "verify" and step.verify is not None:
-                proof = await self._prove(step.verify, {}, f"step {index + 1}: verify")
+                proof = await self._prove(step.verify, f"step {index + 1}: verify")
+                self.checks.append(proof)
                 if proof.result != "holds":
                     failed = proof.reason
             elif step.kind == "wait":
-                await self._step(f"step {index + 1}: wait", self._wait, step)
+                text = f"waiting {format_duration(step.seconds)}: {step.purpose or 'as the plan says'}"
+                await self._wait(f"step {index + 1}: wait", step.seconds, text)
             elif step.changes:
                 ran = await self._through(step, made, found, f"do:{index}")
                 failed = None if ran.outcome == "done" else ran.summary
@@ -242,13 +249,19 @@ class _Life:
             await self.take_back(made)
             raise _Over("escalated", failed)
 
-    async def _wait(self, step: PlannedStep) -> None:
-        self._need_alive()
-        self._enter("waiting", f"waiting {format_duration(step.seconds)}: {step.purpose or 'as the plan says'}")
-        await self._pause(step.seconds)
+    async def _wait(self, name: str, seconds: float, text: str) -> None:
+        """Wait. When it is over is recorded first, so that a wait of hours goes on where it was after a crash."""
+        due = await self._step(f"{name}, until", self._due, seconds, text)
+        await self._step(name, self._pause, due, seconds)
 
-    async def _pause(self, seconds: float) -> None:
-        until = self.desk.clock.monotonic() + seconds
+    async def _due(self, seconds: float, text: str) -> float:
+        self._need_alive()
+        self._enter("waiting", text)
+        return self.desk.clock.now() + seconds
+
+    async def _pause(self, due: float, most: float) -> None:
+        left = min(most, due - self.desk.clock.now())
+        until = self.desk.clock.monotonic() + left  # a clock that is set meanwhile neither shortens nor lengthens it
         while (left := until - self.desk.clock.monotonic()) > 0:
             self._need_alive()
             await self.desk.clock.sleep(min(self.desk.poll, left))
@@ -268,7 +281,7 @@ class _Life:
             if got["ruling"] == "refuse":
                 raise _Over("refused", because)
             if got["ruling"] == "wait":
-                await self._step("wait for policy", self._wait_policy, got["seconds"], because)
+                await self._wait_policy(got["seconds"], because)
             elif granted:
                 raise _Over("escalated", f"the approval that was given does not count: {because}")
             else:
@@ -327,8 +340,7 @@ class _Life:
         return decide(step, context, self.desk.policy), told
 
     async def _wait_policy(self, seconds: float, because: str) -> None:
-        self._enter("waiting", f"waiting {format_duration(seconds)}: {because}")
-        await self._pause(seconds)
+        await self._wait("wait for policy", seconds, f"waiting {format_duration(seconds)}: {because}")
 
     async def _ask(self, made: Plan, because: str) -> str:
         """Put the plan to a human and wait for the answer: granted, denied, expired."""
@@ -353,12 +365,14 @@ class _Life:
 
     # proving
 
-    async def prove(self, spec: VerifySpec, before: Mapping[str, str]) -> Verification:
+    async def prove(self, spec: VerifySpec) -> Verification:
         """The plan's own proof."""
-        self.proof = await self._prove(spec, before, "prove")
+        self.proof = await self._prove(spec, "prove")
         return self.proof
 
-    async def _prove(self, spec: VerifySpec, before: Mapping[str, str], name: str) -> Verification:
+    async def _prove(self, spec: VerifySpec, name: str) -> Verification:
+        looked_at = [self.found["sla"]] if spec.sla else []
+        before = {one: self.before[one] for one in (*looked_at, spec.check) if one in self.before}
         data = await self._step(name, self._verify, spec, before)
         return Verification(**data)
 
@@ -393,7 +407,7 @@ class _Life:
                 because = f"{got['because']} ({got['rule']})"
                 if got["ruling"] != "wait":
                     return because
-                await self._step("wait for policy", self._wait_policy, got["seconds"], because)
+                await self._wait_policy(got["seconds"], because)
         except _Over as over:  # closed or killed meanwhile; why it is over stays what it was
             return over.why
 
@@ -442,14 +456,19 @@ class _Life:
         life = desk.cases.life(self.number)
         if made is not None and self.acted and ending in ("resolved", "escalated"):
             # What a human broke off, or policy stopped half-way, says nothing of the fix.
-            result = "won" if ending == "resolved" else _result(self.proof)
+            last = self.proof or (self.checks[-1] if self.checks else None)
+            result = "won" if ending == "resolved" else _result(last)
             known, seconds = self.found.get("known_error") or self.learned, now - life["opened"]
             fix = TriedFix(made.sla, made.node, known, made.playbook)
             desk.records.tried(fix, self.number, result, seconds, now)
             if known is not None and result == "won":
                 self._trust(known)
-        proof = asdict(self.proof) if self.proof else None
-        outcome = {"proof": proof, "actions": _actions(desk.books.of(self.number)), "seconds": now - life["opened"]}
+        proof = whole_proof(self.checks, self.proof)
+        outcome = {
+            "proof": asdict(proof) if proof else None,
+            "actions": _actions(desk.books.of(self.number)),
+            "seconds": now - life["opened"],
+        }
         if desk.cases.close(self.number, ending, why, now, outcome):
             return ending
         return str(desk.cases.life(self.number)["ending"])

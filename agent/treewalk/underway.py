@@ -1,4 +1,4 @@
-"""What a process that is told to stop lets finish: the actions that run at that moment, so that their outcome is known."""
+"""What a process that is told to stop lets end: the actions that run at that moment, so that their outcome is known."""
 
 from __future__ import annotations
 
