@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from treewalk.app import App
@@ -10,7 +11,7 @@ from treewalk.model.acting import ActionFacts, Autonomy, PlannedStep
 from treewalk.operations import Operations
 
 from tests.crash.target import write_workspace
-from tests.support.acting import KINDS, MendParameters, Scene
+from tests.support.acting import FAILURES, KINDS, MendParameters, Scene
 from tests.test_pipeline import life_of, told
 
 EARLIER = "a" * 64
@@ -133,3 +134,17 @@ async def test_work_that_breaks_off_again_and_again_ends_with_what_nobody_knows(
         assert life["ending"] == "escalated"
         assert "mend at store_x was begun by dead-worker" in life["why"]
         assert [row["outcome"] for row in operations.ledger.of(number)] == ["unknown"]
+
+
+async def test_an_undo_of_unknown_outcome_is_told_with_why_it_was_tried(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.world.mends = False
+
+    class Broken(KINDS["unmend"]):  # type: ignore[misc]
+        async def run(self, params: Any, hands: Any) -> Any:
+            raise FAILURES["unknown"]
+
+    scene.actions["unmend"] = Broken
+    ending, life = await life_of(scene)
+    assert ending == "escalated"
+    assert life["why"].startswith("nobody knows; the fix did not hold")

@@ -450,8 +450,8 @@ class _Life:
     async def _close(self, ending: str, why: str) -> str:
         desk, made, now = self.desk, self.made, self.desk.clock.now()
         unknown = unknown_outcomes(desk, self.number)
-        if unknown is not None and ending not in ("escalated", "cancelled"):
-            ending, why = "escalated", f"{unknown}; {why}"
+        if unknown is not None and ending != "cancelled":
+            ending, why = "escalated", why if unknown in why else f"{unknown}; {why}"
         give_up(desk, self.number)
         life = desk.cases.life(self.number)
         if made is not None and self.acted and ending in ("resolved", "escalated"):
