@@ -293,3 +293,15 @@ async def test_hostile_texts_stay_texts(url: str) -> None:
                     continue
                 assert done.data["ended"] == []
         assert not known.gone
+
+
+async def test_sessions_are_not_ended_again_by_itself_after_a_crash(url: str) -> None:
+    """Run again it ends the next one, so that it is not the same as once."""
+    params = {"url": url, "fingerprint": PRINT, "age": 1}
+    with session(url, SLEEP), session(url, SLEEP):
+        time.sleep(1.1)
+        ended = [(await run(KIND, **params)).data["ended"] for _ in range(2)]
+    assert [len(one) for one in ended] == [1, 1]
+    assert ended[0] != ended[1]
+    one = action(KIND)
+    assert not one.facts(one.parameters.model_validate(params)).idempotent

@@ -127,7 +127,7 @@ class TestKillIdleClients:
     def test_it_may_run_as_the_fix_of_a_known_error(self) -> None:
         one = action(self.kind)
         facts = one.facts(one.parameters.model_validate({"url": "redis://u:word@h:6379/0", "idle": 300}))
-        assert (facts.tier, facts.idempotent, facts.classes) == ("known", True, frozenset())
+        assert (facts.tier, facts.idempotent, facts.classes) == ("known", False, frozenset())
         assert facts.touches == ("clients of redis h:6379",)
 
 
@@ -414,3 +414,16 @@ async def test_hostile_texts_stay_texts(redis: Redis, url: str, text: str) -> No
 async def test_an_address_may_be_a_reference(redis: Redis, url: str) -> None:
     named = hands(**{"connection:main": url})
     assert "redis connection:main" in await preview("redis_active_defrag", named, url="connection:main")
+
+
+async def test_idle_clients_are_not_closed_again_by_itself_after_a_crash(redis: Redis, port: int, url: str) -> None:
+    """Run again it closes the next ones, so that it is not the same as once."""
+    idle = others(port, 4, "leaky")
+    time.sleep(1.2)
+    params = {"url": url, "idle": 1, "only_names": ["leaky"], "at_most": 2}
+    closed = [(await run("redis_kill_idle_clients", **params)).data["closed"] for _ in range(2)]
+    assert closed == [2, 2]
+    one = action("redis_kill_idle_clients")
+    assert not one.facts(one.parameters.model_validate(params)).idempotent
+    for client in idle:
+        client.close()

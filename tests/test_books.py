@@ -124,6 +124,34 @@ def test_nodes_are_claimed_all_or_none_and_given_free_at_the_end(database: Datab
     assert cases.claim(two, ["n3", "n2"], NOW) is None
 
 
+def test_a_node_is_held_for_as_long_as_an_action_runs_there(database: Database) -> None:
+    """Cancelling ends an incident at once; what runs at that moment runs on."""
+    cases, ledger, workers = Casebook(database), Ledger(database), Workers(database)
+    workers.register("one", NOW)
+    first, second = cases.open("a", "x", NOW), cases.open("b", "x", NOW)
+    assert cases.claim(first, ["n1"], NOW) is None
+    ledger.intend("k", first, STEP, "d", "one", NOW)
+    assert cases.close(first, "cancelled", "by ann", NOW, {})
+    assert cases.at_work(first)
+    assert cases.claim(second, ["n1"], NOW) == first
+    ledger.settle("k", "done", "did it", {}, "one", NOW)
+    assert not cases.at_work(first)
+    assert cases.claim(second, ["n1"], NOW) is None
+
+
+def test_who_died_while_acting_holds_no_node_for_ever(database: Database) -> None:
+    cases, ledger, workers = Casebook(database), Ledger(database), Workers(database)
+    workers.register("one", NOW)
+    first, second = cases.open("a", "x", NOW), cases.open("b", "x", NOW)
+    cases.claim(first, ["n1"], NOW)
+    ledger.intend("k", first, STEP, "d", "one", NOW)
+    assert cases.at_work(first)
+    cases.close(first, "cancelled", "by ann", NOW, {})
+    workers.bury("one")
+    assert not cases.at_work(first)
+    assert cases.claim(second, ["n1"], NOW) is None
+
+
 def test_an_sla_has_one_living_incident(database: Database) -> None:
     cases = Casebook(database)
     one = cases.open_or_join("a", "x", NOW)

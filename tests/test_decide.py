@@ -92,6 +92,15 @@ def test_nothing_makes_the_never_tier_run(seed: int) -> None:
             assert decide(step, asked, rules).ruling == "refuse"
 
 
+@law(2000)
+@given(seeds)
+def test_taking_back_is_bound_by_everything_but_how_often_things_are_done(seed: int) -> None:
+    step, context, policy = question(seed)
+    plain, undo = decide(step, context, policy), decide(step, replace(context, undo=True), policy)
+    often = ("rate", "repeats", "back-off")
+    assert [line for line in plain.lines if line.rule not in often] == list(undo.lines)
+
+
 @law(4000)
 @given(seeds)
 def test_the_kill_switch_refuses_everything(seed: int) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from treewalk.model.acting import Autonomy, TriedFix
+from treewalk.model.condition import Answer
 from treewalk.model.policy import Limits, Policy, Repeats, Returns, Scope, TierRule
 from treewalk.pipeline import live
+from treewalk.store.workers import Workers
 
-from tests.support.acting import FAILURES, Plainly, Scene, error_with
+from tests.support.acting import FAILURES, KINDS, Plainly, Scene, error_with
 
 QUICK = Repeats(first=0.0, most=100)
 
@@ -346,3 +348,180 @@ async def test_a_candidate_does_not_act(tmp_path: Path) -> None:
     scene.error = error_with({"action": "mend"}, trust="candidate")
     ending, _ = await life_of(scene)
     assert (ending, scene.world.did) == ("escalated", [])
+
+
+async def test_undo_is_not_held_up_by_what_it_undoes(tmp_path: Path) -> None:
+    """Back-off and rates keep a fix from running again and again. Taking back is no such run."""
+    scene = Scene(tmp_path, {"action": "mend_setting"}, policy=Policy(limits=Limits(1, 1, 1)))
+    scene.world.mends = False
+    ending, life = await life_of(scene)
+    assert (ending, "did not hold" in life["why"]) == ("escalated", True)
+    assert [params["how"] for _, params in scene.world.did] == ["gently", "back"]
+    assert "not undone" not in told(scene)
+
+
+async def test_undo_waits_where_policy_says_wait(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, policy=Policy(tiers=(TierRule(Scope("unmend"), Autonomy.AFTER, 600.0),)))
+    scene.world.mends = False
+    assert (await life_of(scene))[0] == "escalated"
+    assert [kind for kind, _ in scene.world.did] == ["mend", "unmend"]
+    assert scene.clock.now() - 1_700_000_000.0 >= 570
+
+
+@pytest.mark.parametrize("scope", [Policy(forbid=(Scope("unmend"),)), Policy(ask=(Scope("unmend"),))])
+async def test_undo_runs_only_where_policy_lets_it(tmp_path: Path, scope: Policy) -> None:
+    scene = Scene(tmp_path, policy=scope)
+    scene.world.mends = False
+    ending, life = await life_of(scene)
+    assert (ending, "did not hold" in life["why"]) == ("escalated", True)
+    assert [kind for kind, _ in scene.world.did] == ["mend"]
+    assert "unmend at store was not undone" in told(scene)
+
+
+async def test_the_kill_switch_stops_what_takes_back_and_the_reason_to_escalate_stays(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.world.mends = False
+
+    def pull() -> None:
+        scene.killed = "somebody: stop"
+
+    scene.world.before_run = pull
+    ending, life = await life_of(scene)
+    assert (ending, "did not hold" in life["why"]) == ("escalated", True)
+    assert [kind for kind, _ in scene.world.did] == ["mend"]
+
+
+async def test_who_approves_is_told_what_is_taken_back_when_it_does_not_help(tmp_path: Path) -> None:
+    """The action names its undo only after it ran: its values are not in the plan, so the question says it in words."""
+    scene = Scene(tmp_path, {"action": "mend_asked_setting"})
+    scene.world.mends = False
+    _answering(scene, granted=True)
+    assert (await life_of(scene))[0] == "escalated"
+    question = scene.database.query("SELECT question FROM approvals")[0]["question"]
+    assert "if it does not help, mend_asked_setting at store is taken back" in question
+    assert [params["how"] for _, params in scene.world.did] == ["gently", "back"]
+
+
+async def test_what_cannot_be_taken_back_is_not_promised(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_asked"})
+    scene.actions["mend_asked"] = type("Lasting", (KINDS["mend_asked"],), {"reversible": False})
+    await life_of(scene)
+    assert "taken back" not in scene.database.query("SELECT question FROM approvals")[0]["question"]
+
+
+async def test_another_incident_waits_for_an_action_that_outlives_its_cancelled_one(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.clock.sleep = _yielding(scene)  # type: ignore[method-assign]
+    Workers(scene.database).register("worker-1", scene.clock.now())
+    begun, ended, at_work = asyncio.Event(), asyncio.Event(), list[str]()
+
+    class Slow(KINDS["mend"]):  # type: ignore[misc]
+        async def run(self, params: Any, hands: Any) -> Any:
+            at_work.append("begun")
+            begun.set()
+            await ended.wait()
+            at_work.append("ended")
+            return await super().run(params, hands)
+
+    scene.actions["mend"] = Slow
+    first, second = (scene.cases.open(scene.sla, name, scene.clock.now()) for name in ("one", "two"))
+    one = asyncio.create_task(live(first, scene.desk(), Plainly()))
+    await begun.wait()
+    scene.cases.close(first, "cancelled", "by ann", scene.clock.now(), {})
+    two = asyncio.create_task(live(second, scene.desk(), Plainly()))
+    for _ in range(50):
+        await asyncio.sleep(0.002)
+    assert at_work == ["begun"]
+    assert scene.cases.life(second)["state"] == "waiting"
+    ended.set()
+    assert await asyncio.gather(one, two) == ["cancelled", "resolved"]
+    assert at_work == ["begun", "ended"]
+    assert f"incident {first} ended (cancelled)" in scene.cases.life(second)["why"]
+
+
+async def test_a_steps_own_check_is_shown_as_it_was_before_and_after(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "verify", "check": "up > 0"})
+    scene.ask = _measured(scene)  # type: ignore[method-assign]
+    assert (await life_of(scene))[0] == "resolved"
+    proof = _proof(scene)
+    assert proof["result"] == "holds"
+    assert (proof["before"]["up > 0"], proof["after"]["up > 0"]) == ("up is 0", "up is 1")
+    assert proof["before"][scene.sla] == "90s against < 60s"
+    assert proof["after"][scene.sla] == "1s against < 60s"
+
+
+async def test_a_steps_own_check_that_fails_is_shown(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "verify", "check": "up > 0", "timeout": "10s"})
+    scene.ask = _measured(scene)  # type: ignore[method-assign]
+    scene.world.mends = False
+    assert (await life_of(scene))[0] == "escalated"
+    proof = _proof(scene)
+    assert (proof["result"], "up > 0 did not hold" in proof["reason"]) == ("failed", True)
+    assert (proof["before"], proof["after"]) == ({"up > 0": "up is 0"}, {"up > 0": "up is 0"})
+
+
+async def test_a_step_that_held_proves_no_plan_that_broke_off(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "verify", "check": "up > 0"}, {"action": "mend_later"})
+    scene.policy = Policy(repeats=QUICK, forbid=(Scope("mend_later"),))
+    assert (await life_of(scene))[0] == "refused"
+    assert _proof(scene)["result"] == "inconclusive"
+
+
+def _measured(scene: Scene) -> Any:
+    async def ask(source: Any, condition: Any, at: float) -> Answer:
+        return Answer("not", "up is 0") if scene.world.broken else Answer("holds", "up is 1")
+
+    return ask
+
+
+def _proof(scene: Scene) -> Mapping[str, Any]:
+    found = json.loads(scene.database.query("SELECT outcome FROM incidents WHERE number = 1")[0]["outcome"])
+    return dict(found["proof"])
+
+
+class Recorded(Plainly):
+    """Durable steps that are recorded, so that a life can be gone on with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[str, Any]] = []
+        self.at = 0
+
+    async def step(self, name: str, function: Any) -> Any:
+        if self.at == len(self.kept):
+            self.kept.append((name, await super().step(name, function)))
+        before, value = self.kept[self.at]
+        assert before == name
+        self.at += 1
+        return value
+
+
+@pytest.mark.parametrize(
+    ("steps", "policy"),
+    [
+        ([{"action": "wait", "duration": "1h"}, {"action": "mend"}], Policy(repeats=QUICK)),
+        ([{"action": "mend_later"}], Policy(repeats=QUICK, after=3630.0)),  # it was unhealthy for 30 s already
+    ],
+)
+async def test_a_wait_goes_on_where_it_was_when_the_process_died(
+    tmp_path: Path, steps: list[Mapping[str, Any]], policy: Policy
+) -> None:
+    scene, durable = Scene(tmp_path, *steps, policy=policy), Recorded()
+    number, began, plain = (
+        scene.cases.open(scene.sla, "a test", scene.clock.now()),
+        scene.clock.now(),
+        scene.clock.sleep,
+    )
+
+    async def dying(seconds: float) -> None:
+        if scene.clock.now() - began > 3000:
+            raise ConnectionAbortedError
+        await plain(seconds)
+
+    scene.clock.sleep = dying  # type: ignore[method-assign]
+    with pytest.raises(ConnectionAbortedError):
+        await live(number, scene.desk(), durable)
+    scene.clock.sleep, durable.at = plain, 0  # type: ignore[method-assign]
+    assert await live(number, scene.desk(), durable) == "resolved"
+    acted = scene.ledger.of(number)[0]["intent_at"] - began
+    assert 3600 <= acted < 3610

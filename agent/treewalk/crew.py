@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from treewalk.ports import Durable
+from treewalk.underway import Underway
 
 if TYPE_CHECKING:
     from treewalk.app import App
@@ -21,7 +22,8 @@ _ATTEMPTS = 5  # how often an incident's work is begun again before a human is a
 
 
 class Crew:
-    """One process among those that work on a workspace's incidents. `live` works on one until it is closed."""
+    """One process among those that work on a workspace's incidents. `live` works on one until it is closed,
+    `hand_over` closes one that cannot be worked on and tells a human why."""
 
     def __init__(
         self,
@@ -31,24 +33,36 @@ class Crew:
         workers: Workers,
         live: Callable[[int, Durable], Awaitable[str]],
         poll: float,
+        hand_over: Callable[[int, str], None],
+        underway: Underway,
     ) -> None:
         self.app, self.worker, self.cases, self.workers = app, worker, cases, workers
-        self.live, self.poll = live, poll
+        self.live, self.poll, self.hand_over = live, poll, hand_over
+        self.underway, self.stopping = underway, False
         self.queued = 0  # how many open incidents somebody else begins at a time, in turn; 0: nobody does
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[Any]:
-        """This process as one of those that work on incidents, for as long as the context lasts."""
+        """This process as one of those that work on incidents, for as long as the context lasts.
+
+        When it ends, nothing is begun any more, and an action that runs is given `server.grace` to end, so that its
+        outcome is written down. Everything else is gone on with by the next process.
+        """
         from treewalk.integrations.durable import Workflows
 
         now = self.app.clock.now
         workflows = Workflows(self.app.workflow_url, self.worker, self.live)
         self.workers.register(self.worker, now())
+        self.stopping = False
+        self.underway.begin()
         await workflows.launch()
         keeper = asyncio.create_task(self._keep_working(workflows))
         try:
             yield workflows
         finally:
+            self.stopping = True
+            workflows.hold()
+            await self.underway.finish(self.app.workspace.settings.server.grace)
             keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeper
@@ -66,7 +80,8 @@ class Crew:
                 # others would take over what is under way here.
                 with contextlib.suppress(Exception):
                     self.workers.beat(self.worker, self.app.clock.now())
-                    await self.take_over(workflows)
+                    if not self.stopping:
+                        await self.take_over(workflows)
             await asyncio.sleep(0.5)
 
     async def take_over(self, workflows: Any) -> None:
@@ -107,7 +122,7 @@ class Crew:
             await workflows.start(number, attempt + 1)
             return
         why = f"working on it broke off {attempt + 1} times; `treewalk incidents show {number}` tells what was done"
-        self.cases.close(number, "escalated", why, self.app.clock.now(), {})
+        self.hand_over(number, why)
 
     async def stay(self) -> None:
         """Work on whatever processes leave behind, until this one is told to end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from treewalk.errors import SourceError
@@ -19,6 +19,7 @@ from treewalk.ports import Books, Cases, Clock, Hands, Journal, MetricSource, Re
 from treewalk.stages.learn import candidate
 from treewalk.stages.plan import NoPlan, Shelf, plan
 from treewalk.stages.verify import sla_answer
+from treewalk.underway import Underway
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Desk:
     """What an incident is worked on with: the wired parts of a workspace. `poll` is in seconds.
 
     `look` diagnoses an SLA, `measure` only measures it, `blast` counts the SLAs above a node, `killed` says why
-    nothing may run, `learn` keeps a candidate that its own past does not refute.
+    nothing may run, `learn` keeps a candidate that its own past does not refute, `underway` counts what runs.
     """
 
     cases: Cases
@@ -50,6 +51,7 @@ class Desk:
     worker: str
     window: float = 900.0
     poll: float = 1.0
+    underway: Underway = field(default_factory=Underway)
 
 
 def found_by(diagnosis: Diagnosis, desk: Desk, said: str, opened: float) -> dict[str, Any]:

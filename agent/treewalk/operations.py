@@ -23,12 +23,14 @@ from treewalk.model.policy import Policy
 from treewalk.model.tree import nearest
 from treewalk.pipeline import live
 from treewalk.ports import Durable, Hands, Journal
+from treewalk.reckoning import give_up, unknown_outcomes
 from treewalk.rehearsal import Rehearsal, rehearse
 from treewalk.spans import span
 from treewalk.stages.decide import decide
 from treewalk.stages.impact import impact
 from treewalk.stages.intake import measure
 from treewalk.stages.plan import NoPlan, Shelf, plan_playbook
+from treewalk.underway import Underway
 
 KILL_FILE = "KILL"
 
@@ -51,12 +53,14 @@ class Operations:
         self.lessons, self.workers = Lessons(database), Workers(database)
         self.journal: Journal = self.audit
         self._newest = [self]  # shared: content that is read again comes first, older content while it is used
-        self._lives = 0
+        self._lives, self.underway = 0, Underway()
         self.started_read_only = False
         self.shelf = Shelf(app.workspace.playbooks, action)
         self.learning = Learning(app, self.cases, self.lessons)
         self.worker = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.crew = Crew(app, self.worker, self.cases, self.workers, self._live, self.poll)
+        self.crew = Crew(
+            app, self.worker, self.cases, self.workers, self._live, self.poll, self._hand_over, self.underway
+        )
 
     @property
     def policy(self) -> Policy:
@@ -70,7 +74,7 @@ class Operations:
         """
         new = Operations(app, poll=self.poll, watch=self.watch)
         new.worker, new.crew, new.journal, new._newest = self.worker, self.crew, self.journal, self._newest
-        new.started_read_only = self.started_read_only
+        new.started_read_only, new.underway = self.started_read_only, self.underway
         self._newest.insert(0, new)
         await self.retire()
         return new
@@ -108,6 +112,7 @@ class Operations:
             worker=self.worker,
             window=app.workspace.settings.walk.since,
             poll=self.poll,
+            underway=self.underway,
         )
 
     # looking
@@ -285,7 +290,7 @@ class Operations:
         mine = self._newest[0]
         sla = mine.cases.life(number)["sla"]
         if sla not in mine.app.workspace.forest.slas:
-            mine.cases.close(number, "escalated", f"there is no SLA {sla} any more", mine.app.clock.now(), {})
+            self._hand_over(number, f"there is no SLA {sla} any more")
             return "escalated"
         mine._lives += 1
         try:
@@ -295,6 +300,13 @@ class Operations:
             return ending
         finally:
             mine._lives -= 1
+
+    def _hand_over(self, number: int, why: str) -> None:
+        """Close an incident that cannot be worked on any more, with what nobody knows of its actions."""
+        unknown = unknown_outcomes(self.desk, number)
+        give_up(self.desk, number)
+        said = f"{unknown}; {why}" if unknown else why
+        self.cases.close(number, "escalated", said, self.app.clock.now(), {})
 
 
 def same_plan(shown: str, digest: str) -> bool:

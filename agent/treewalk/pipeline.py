@@ -18,11 +18,12 @@ from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Ve
 from treewalk.model.condition import Answer
 from treewalk.model.quantity import format_duration
 from treewalk.ports import Durable
+from treewalk.reckoning import done_before, give_up, key_of, unknown_outcomes
 from treewalk.stages import report
 from treewalk.stages.act import Run, act, unfinished
 from treewalk.stages.decide import decide
-from treewalk.stages.plan import planned_undo
-from treewalk.stages.verify import verify
+from treewalk.stages.plan import planned_undo, taken_back
+from treewalk.stages.verify import verify, whole_proof
 
 _ROUNDS = 20  # how often an incident may wait for another one and look again
 
@@ -41,9 +42,9 @@ async def live(number: int, desk: Desk, durable: Durable) -> str:
         await life.share(found)
         made = await life.plan(found)
         found, made = await life.take_turns(found, made)
-        before = await life.measure_before(made)
+        await life.measure_before(made)
         await life.carry_out(made, found)
-        proof = await life.prove(made.verify, before)
+        proof = await life.prove(made.verify)
         if proof.result != "holds":
             await life.take_back(made)
             raise _Over("escalated", f"the fix did not hold: {proof.reason}")
@@ -60,6 +61,8 @@ class _Life:
         self.number, self.desk, self.durable = number, desk, durable
         self.found: Mapping[str, Any] = {}
         self.made: Plan | None = None
+        self.before: Mapping[str, str] = {}
+        self.checks: list[Verification] = []  # of the steps' own proofs
         self.proof: Verification | None = None
         self.undos: list[Mapping[str, Any]] = []
         self.acted = False
@@ -91,7 +94,10 @@ class _Life:
         diagnosis = await desk.look(sla, self.number)
         said = report.headline(diagnosis)
         desk.cases.diagnosed(self.number, diagnosis, report.document(diagnosis), said, desk.clock.now())
-        return found_by(diagnosis, desk, said, desk.cases.life(self.number)["opened"])
+        self._need_known()
+        found = found_by(diagnosis, desk, said, desk.cases.life(self.number)["opened"])
+        done = done_before(desk, self.number) if found["ending"] == "no_fault_found" else None
+        return {**found, "ending": "resolved", "why": f"{found['why']}; {done}"} if done else found
 
     async def _mended_below(self) -> int | None:
         """Nobody is to blame here; but if another incident is just mending something beneath, its end is waited for."""
@@ -201,19 +207,22 @@ class _Life:
         self.after = other
 
     async def _wait_for(self, other: int) -> None:
-        while self.desk.cases.life(other)["state"] != "closed":
+        while self.desk.cases.at_work(other):
             self._need_open()
             await self.desk.clock.sleep(self.desk.poll)
 
     # acting
 
-    async def measure_before(self, made: Plan) -> Mapping[str, str]:
-        """What is looked at for the proof, as it was before anything was done."""
-        before: Mapping[str, str] = await self._step("before", self._look_now, made.verify)
-        return before
+    async def measure_before(self, made: Plan) -> None:
+        """What is looked at for the proof, and for those of single steps, as it was before anything was done."""
+        specs = [made.verify, *(step.verify for step in made.steps if step.verify is not None)]
+        self.before = await self._step("before", self._look_now, specs)
 
-    async def _look_now(self, spec: VerifySpec) -> dict[str, str]:
-        return {name: one.reason for name, one in (await self._look(spec)).items()}
+    async def _look_now(self, specs: Sequence[VerifySpec]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for spec in specs:
+            found |= {name: one.reason for name, one in (await self._look(spec)).items() if name not in found}
+        return found
 
     async def carry_out(self, made: Plan, found: Mapping[str, Any]) -> None:
         """Every step in order. Ends the life where one is refused, fails, or does not prove itself."""
@@ -224,11 +233,13 @@ class _Life:
                     failed = f"{step.purpose} ({failed})" if step.purpose else failed
                 continue
             if step.kind == "verify" and step.verify is not None:
-                proof = await self._prove(step.verify, {}, f"step {index + 1}: verify")
+                proof = await self._prove(step.verify, f"step {index + 1}: verify")
+                self.checks.append(proof)
                 if proof.result != "holds":
                     failed = proof.reason
             elif step.kind == "wait":
-                await self._step(f"step {index + 1}: wait", self._wait, step)
+                text = f"waiting {format_duration(step.seconds)}: {step.purpose or 'as the plan says'}"
+                await self._wait(f"step {index + 1}: wait", step.seconds, text)
             elif step.changes:
                 ran = await self._through(step, made, found, f"do:{index}")
                 failed = None if ran.outcome == "done" else ran.summary
@@ -238,13 +249,19 @@ class _Life:
             await self.take_back(made)
             raise _Over("escalated", failed)
 
-    async def _wait(self, step: PlannedStep) -> None:
-        self._need_alive()
-        self._enter("waiting", f"waiting {format_duration(step.seconds)}: {step.purpose or 'as the plan says'}")
-        await self._pause(step.seconds)
+    async def _wait(self, name: str, seconds: float, text: str) -> None:
+        """Wait. When it is over is recorded first, so that a wait of hours goes on where it was after a crash."""
+        due = await self._step(f"{name}, until", self._due, seconds, text)
+        await self._step(name, self._pause, due, seconds)
 
-    async def _pause(self, seconds: float) -> None:
-        until = self.desk.clock.monotonic() + seconds
+    async def _due(self, seconds: float, text: str) -> float:
+        self._need_alive()
+        self._enter("waiting", text)
+        return self.desk.clock.now() + seconds
+
+    async def _pause(self, due: float, most: float) -> None:
+        left = min(most, due - self.desk.clock.now())
+        until = self.desk.clock.monotonic() + left  # a clock that is set meanwhile neither shortens nor lengthens it
         while (left := until - self.desk.clock.monotonic()) > 0:
             self._need_alive()
             await self.desk.clock.sleep(min(self.desk.poll, left))
@@ -264,7 +281,7 @@ class _Life:
             if got["ruling"] == "refuse":
                 raise _Over("refused", because)
             if got["ruling"] == "wait":
-                await self._step("wait for policy", self._wait_policy, got["seconds"], because)
+                await self._wait_policy(got["seconds"], because)
             elif granted:
                 raise _Over("escalated", f"the approval that was given does not count: {because}")
             else:
@@ -280,13 +297,9 @@ class _Life:
         """Decide and, where it may run, run it: in one durable step, so that nothing lies between the two."""
         desk = self.desk
         self._need_open()
-        opened = int(desk.cases.life(self.number)["opened"])  # a memory that begins anew has the same numbers again
-        key = f"{self.number}@{opened}:{made.digest[:12]}:{name}"
-        earlier = desk.books.entry(key)
-        ran = unfinished(step, earlier)
+        key = key_of(desk, self.number, step, made.digest, name)
+        ran = self._begun(step, made, key)
         if ran is not None:
-            if earlier is not None and earlier.outcome is None:
-                desk.books.settle(key, ran.outcome, ran.summary, {}, desk.worker, desk.clock.now())
             return _got(None, ran)
         decision, told = await self._decide(step, made, found, key)
         said = {"step": step.kind, "node": step.node, "plan": made.digest, **_lines(decision)}
@@ -295,9 +308,23 @@ class _Life:
             return _got(decision, None)
         self._enter("acting", f"{told} ({decision.rule}: {decision.because})")
         run = Run(key, self.number, made.digest, desk.worker)
-        ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
+        async with desk.underway:
+            ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
         self._note("did" if ran.outcome == "done" else ran.outcome, ran.summary)
         return _got(decision, ran)
+
+    def _begun(self, step: PlannedStep, made: Plan, key: str) -> Ran | None:
+        """What is known of this step from before. None: it may run."""
+        desk = self.desk
+        earlier = desk.books.entry(key)
+        ran = unfinished(step, earlier)
+        if ran is not None and earlier is not None and earlier.outcome is None:
+            desk.books.settle(key, ran.outcome, ran.summary, {}, desk.worker, desk.clock.now())
+        self._need_known(key)
+        if ran is not None and made.digest[:12] not in key:
+            told = f"{step.kind} at {step.node} was {ran.outcome} under an earlier plan and is not done again"
+            self._note("done before", told)
+        return ran
 
     async def _decide(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], key: str) -> tuple[Decision, str]:
         try:
@@ -308,17 +335,19 @@ class _Life:
             self._note("rehearsal", told)
         approval = self.desk.cases.approval(self.number, made.digest)
         context = context_of(self.desk, made, step, found, key, self.number)
-        return decide(step, replace(context, approval=approval, rehearsed=rehearsed), self.desk.policy), told
+        undo = ":undo:" in key
+        context = replace(context, approval=approval, rehearsed=rehearsed, undo=undo)
+        return decide(step, context, self.desk.policy), told
 
     async def _wait_policy(self, seconds: float, because: str) -> None:
-        self._enter("waiting", f"waiting {format_duration(seconds)}: {because}")
-        await self._pause(seconds)
+        await self._wait("wait for policy", seconds, f"waiting {format_duration(seconds)}: {because}")
 
     async def _ask(self, made: Plan, because: str) -> str:
         """Put the plan to a human and wait for the answer: granted, denied, expired."""
         desk, now, digest = self.desk, self.desk.clock.now(), made.digest
         self._enter("asking", f"a human is asked: {because}")
-        question = f"{made.title} at {made.node} for {made.sla}: {because}"
+        back = taken_back(made)
+        question = f"{made.title} at {made.node} for {made.sla}: {because}" + (f"; {back}" if back else "")
         expires = desk.cases.ask(self.number, digest, question, now, now + desk.policy.approval_expires)
         while True:
             self._need_alive()
@@ -336,12 +365,14 @@ class _Life:
 
     # proving
 
-    async def prove(self, spec: VerifySpec, before: Mapping[str, str]) -> Verification:
+    async def prove(self, spec: VerifySpec) -> Verification:
         """The plan's own proof."""
-        self.proof = await self._prove(spec, before, "prove")
+        self.proof = await self._prove(spec, "prove")
         return self.proof
 
-    async def _prove(self, spec: VerifySpec, before: Mapping[str, str], name: str) -> Verification:
+    async def _prove(self, spec: VerifySpec, name: str) -> Verification:
+        looked_at = [self.found["sla"]] if spec.sla else []
+        before = {one: self.before[one] for one in (*looked_at, spec.check) if one in self.before}
         data = await self._step(name, self._verify, spec, before)
         return Verification(**data)
 
@@ -360,15 +391,25 @@ class _Life:
         if not self.acted:
             return
         for index, step in enumerate(steps):
-            if not step.changes:
-                continue
-            got = await self._step(
-                f"undo {index + 1} {step.kind}", self._attempt, step, made, self.found, f"undo:{index}"
-            )
-            if got["ran"] is None or got["ran"]["outcome"] != "done":
-                why = got["ran"]["summary"] if got["ran"] else f"{got['because']} ({got['rule']})"
+            why = await self._undo(step, made, index) if step.changes else None
+            if why is not None:
                 await self._step("not undone", self._not_undone, step, why)
                 return
+
+    async def _undo(self, step: PlannedStep, made: Plan, index: int) -> str | None:
+        """Take one thing back; why it was not, or None. Nobody is asked: the incident goes to a human anyway."""
+        try:
+            while True:
+                name = f"undo:{index}"
+                got = await self._step(f"undo {index + 1} {step.kind}", self._attempt, step, made, self.found, name)
+                if got["ran"] is not None:
+                    return None if got["ran"]["outcome"] == "done" else got["ran"]["summary"]
+                because = f"{got['because']} ({got['rule']})"
+                if got["ruling"] != "wait":
+                    return because
+                await self._wait_policy(got["seconds"], because)
+        except _Over as over:  # closed or killed meanwhile; why it is over stays what it was
+            return over.why
 
     async def _not_undone(self, step: PlannedStep, why: str) -> None:
         self._note("not undone", f"{step.kind} at {step.node} was not undone: {why}")
@@ -408,17 +449,26 @@ class _Life:
 
     async def _close(self, ending: str, why: str) -> str:
         desk, made, now = self.desk, self.made, self.desk.clock.now()
+        unknown = unknown_outcomes(desk, self.number)
+        if unknown is not None and ending != "cancelled":
+            ending, why = "escalated", why if unknown in why else f"{unknown}; {why}"
+        give_up(desk, self.number)
         life = desk.cases.life(self.number)
         if made is not None and self.acted and ending in ("resolved", "escalated"):
             # What a human broke off, or policy stopped half-way, says nothing of the fix.
-            result = "won" if ending == "resolved" else _result(self.proof)
+            last = self.proof or (self.checks[-1] if self.checks else None)
+            result = "won" if ending == "resolved" else _result(last)
             known, seconds = self.found.get("known_error") or self.learned, now - life["opened"]
             fix = TriedFix(made.sla, made.node, known, made.playbook)
             desk.records.tried(fix, self.number, result, seconds, now)
             if known is not None and result == "won":
                 self._trust(known)
-        proof = asdict(self.proof) if self.proof else None
-        outcome = {"proof": proof, "actions": _actions(desk.books.of(self.number)), "seconds": now - life["opened"]}
+        proof = whole_proof(self.checks, self.proof)
+        outcome = {
+            "proof": asdict(proof) if proof else None,
+            "actions": _actions(desk.books.of(self.number)),
+            "seconds": now - life["opened"],
+        }
         if desk.cases.close(self.number, ending, why, now, outcome):
             return ending
         return str(desk.cases.life(self.number)["ending"])
@@ -458,6 +508,12 @@ class _Life:
         life = self.desk.cases.life(self.number)
         if life["state"] == "closed":
             raise _Over(life["ending"] or "cancelled", life["why"] or "closed")
+
+    def _need_known(self, but: str = "") -> None:
+        """Where it is not known whether something ran that may not run twice, a human looks first."""
+        why = unknown_outcomes(self.desk, self.number, but)
+        if why is not None:
+            raise _Over("escalated", why)
 
     def _need_alive(self) -> None:
         self._need_open()

@@ -159,10 +159,13 @@ class Cases(Protocol):
         """Keep the plan; False when the incident is closed already."""
 
     def close(self, number: int, ending: str, why: str, at: float, outcome: Mapping[str, Any]) -> bool:
-        """Close it and give its nodes free."""
+        """Close it and give its nodes free, unless an action of it still runs there."""
 
     def claim(self, number: int, nodes: Sequence[str], at: float) -> int | None:
-        """Take nodes, all or none; the other living incident that has one of them."""
+        """Take nodes, all or none; the other incident at work that has one of them."""
+
+    def at_work(self, number: int) -> bool:
+        """Whether an incident lives, or was closed while an action of it still runs."""
 
     def mending(self, number: int, nodes: Sequence[str]) -> int | None:
         """Another incident that is acting on one of these nodes, or proving that it helped."""
@@ -208,6 +211,10 @@ class Books(Protocol):
 
     def entry(self, key: str) -> LedgerEntry | None:
         """The run of that key, if it was ever meant."""
+
+    def earlier(self, incident: int, step: PlannedStep, digest: str, phase: str) -> LedgerEntry | None:
+        """The last run of this very action (kind, node, parameters) under another plan of the incident, in the same
+        phase (`do`, `undo`)."""
 
 
 class Records(Protocol):

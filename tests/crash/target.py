@@ -39,6 +39,9 @@ class Target:
     def pause(self) -> None:
         """What happens before every answer: nothing."""
 
+    def mend(self, path: str) -> None:
+        """What happens while it is told to mend something: nothing."""
+
     def then(self, query: str, value: float, at: float) -> float:
         """What it was at another time, when this is its value now."""
         return value if at > time.time() - 60 else min(value, 1.0)
@@ -63,6 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.target.pause()
             self._prometheus(path, {k: v[-1] for k, v in parse_qs(body.decode()).items()})
             return
+        self.target.mend(path)
         with self.target.lock:
             self.target.calls[path] += 1
         self._say({"ok": True})

@@ -60,6 +60,7 @@ class Mend:
     reversible: ClassVar[bool] = True
     parameters: ClassVar[type[BaseModel]] = MendParameters
     classes: ClassVar[frozenset[ChangeClass]] = frozenset()
+    undo: ClassVar[str] = "unmend"
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -79,7 +80,7 @@ class Mend:
             raise self.world.fails
         if self.world.mends and self.kind != "unmend":
             self.world.broken = False
-        undo = {"action": "unmend", "how": "back"} if self.reversible else None
+        undo = {"action": self.undo, "how": "back"} if self.reversible else None
         return ActionResult(f"did {self.kind} {params.how}", {}, undo)
 
 
@@ -98,6 +99,19 @@ class MendTwice(Mend):
     idempotent = True
 
 
+class MendSetting(Mend):
+    """Taken back by itself, as a setting is."""
+
+    kind = "mend_setting"
+    undo = "mend_setting"
+
+
+class MendAskedSetting(MendSetting):
+    kind = "mend_asked_setting"
+    undo = "mend_asked_setting"
+    tier = Autonomy.ASK
+
+
 class Unmend(Mend):
     kind = "unmend"
     reversible = False
@@ -108,7 +122,10 @@ class MendForbidden(Mend):
     classes = frozenset({ChangeClass.DELETES_DATA})
 
 
-KINDS = {one.kind: one for one in (Mend, MendAsked, MendLater, MendTwice, MendForbidden, Unmend)}
+KINDS = {
+    one.kind: one
+    for one in (Mend, MendAsked, MendLater, MendTwice, MendForbidden, MendSetting, MendAskedSetting, Unmend)
+}
 FAILURES = {"failed": ActionFailed("it did not"), "unknown": SourceTimeout("nobody knows")}
 
 

@@ -84,7 +84,7 @@ class Terminate:
 
     kind: ClassVar[str] = "postgres_terminate"
     tier: ClassVar[Autonomy] = Autonomy.KNOWN
-    idempotent: ClassVar[bool] = True
+    idempotent: ClassVar[bool] = False  # run again, it ends the next `at_most` sessions
     reversible: ClassVar[bool] = False
     parameters: ClassVar[type[BaseModel]] = TerminateParameters
 

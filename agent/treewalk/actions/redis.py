@@ -53,7 +53,7 @@ class KillIdleClients:
 
     kind: ClassVar[str] = "redis_kill_idle_clients"
     tier: ClassVar[Autonomy] = Autonomy.KNOWN
-    idempotent: ClassVar[bool] = True
+    idempotent: ClassVar[bool] = False  # run again, it closes the next `at_most` clients
     reversible: ClassVar[bool] = False
     parameters: ClassVar[type[BaseModel]] = IdleParameters
 

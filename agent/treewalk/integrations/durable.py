@@ -21,12 +21,13 @@ from treewalk.spans import span
 
 Live = Callable[[int, Durable], Awaitable[str]]
 _NAME = "treewalk"
-_VERSION = "3"  # of the order of steps in pipeline.live; workflows of another version are not replayed
+_VERSION = "4"  # of the order of steps in pipeline.live; workflows of another version are not replayed
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _TOGETHER = 200  # workflows that are removed at a time
 _live: Live | None = None
 _workflow: Any = None
 _home: asyncio.AbstractEventLoop | None = None
+_held = False  # whether steps may begin no more: the process is about to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ class State:
 class _Steps:
     async def step(self, name: str, function: Callable[[], Awaitable[Any]]) -> Any:
         from dbos import DBOS
+
+        if _held:
+            await asyncio.Event().wait()  # never: another process goes on from here
 
         async def at_home() -> Any:
             """What was taken over runs on a loop of DBOS's own; connections belong to the loop that opened them."""
@@ -72,8 +76,8 @@ class Workflows:
 
     async def launch(self) -> None:
         """Open the database and be ready; steps run on this loop. Raises StoreError."""
-        global _home
-        _home = asyncio.get_running_loop()
+        global _home, _held
+        _home, _held = asyncio.get_running_loop(), False
         await asyncio.to_thread(self._launch)
 
     def _launch(self) -> None:
@@ -103,6 +107,11 @@ class Workflows:
                 DBOS.destroy(workflow_completion_timeout_sec=0)
             raise StoreError(_why(self.url, error)) from None
         self._launched = True
+
+    def hold(self) -> None:
+        """Let no step begin any more; those that run may end."""
+        global _held
+        _held = True
 
     async def close(self) -> None:
         """Stop. Workflows that are under way stay to be taken over."""

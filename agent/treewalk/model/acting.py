@@ -165,7 +165,8 @@ class Context:
     """Everything that a decision looks at; times are Unix seconds, spans seconds.
 
     `evidence` is "unknown" when the node or the SLA could not be looked at; `unhealthy_for` None when it is not
-    known for how long; `blast` the SLAs above the node; `rehearsed` whether the preview succeeded.
+    known for how long; `blast` the SLAs above the node; `rehearsed` whether the preview succeeded; `undo` whether the
+    step takes back what was done.
     """
 
     now: float
@@ -182,6 +183,7 @@ class Context:
     blast: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     rehearsed: bool = True
+    undo: bool = False
     killed: str | None = None  # why the kill switch is on
     read_only: bool = False
 

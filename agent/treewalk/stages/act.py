@@ -6,7 +6,9 @@ process died in between: such an action is done again only when doing it twice i
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from treewalk.errors import ActionFailed, SettingsError, SourceBadAnswer, SourceError, SourceTimeout
 from treewalk.model.acting import LedgerEntry, PlannedStep, Ran
@@ -34,6 +36,12 @@ def unfinished(step: PlannedStep, entry: LedgerEntry | None) -> Ran | None:
     if step.facts is not None and step.facts.idempotent:
         return None
     return Ran("unknown", f"{step.kind} was begun by {entry.worker}, which then died: whether it was done is not known")
+
+
+def unsure(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of an incident's runs of which nobody knows whether they were done, and which may not be done twice.
+    Pure."""
+    return [row for row in rows if not row["idempotent"] and row["outcome"] in (None, "unknown")]
 
 
 async def act(step: PlannedStep, run: Run, action: Action, hands: Hands, books: Books, clock: Clock) -> Ran:

@@ -1,7 +1,8 @@
 """Whether a step may run: one pure function over data. The strictest of all rules decides, and each is told.
 
 An approval answers what would be asked, and nothing else: it lifts no refusal and shortens no wait. What is not known
-(a time, a cost, a record that is not a number) counts against the step, never for it.
+(a time, a cost, a record that is not a number) counts against the step, never for it. What takes back is not held up by
+the bounds on how often things are done: what it undoes ran a moment ago, at the same node and often by the same action.
 """
 
 from __future__ import annotations
@@ -222,6 +223,8 @@ def _earned(step: PlannedStep, facts: ActionFacts, context: Context, policy: Pol
 
 
 def _rates(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
+    if context.undo:
+        return None
     limits = policy.limits
     recent = _within(context, limits.period)
     counts = (
@@ -247,7 +250,7 @@ def _within(context: Context, seconds: float) -> list[PastAction]:
 
 
 def _repeats(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
-    same = _same(step, context, policy)
+    same = () if context.undo else _same(step, context, policy)
     if same and len(same) >= policy.repeats.most:
         return Line("repeats", "ask", f"{step.kind} ran {len(same)} times at {context.node} already")
     return None
@@ -255,7 +258,7 @@ def _repeats(step: PlannedStep, facts: ActionFacts, context: Context, policy: Po
 
 def _backed_off(step: PlannedStep, facts: ActionFacts, context: Context, policy: Policy, rule: TierRule) -> Line | None:
     """Apart from `_repeats`: an approval answers the question there, and does not shorten the wait here."""
-    repeats, same = policy.repeats, _same(step, context, policy)
+    repeats, same = policy.repeats, () if context.undo else _same(step, context, policy)
     last = max((p.at for p in same if not math.isnan(p.at)), default=-math.inf)
     left = last + backoff(len(same), repeats.first, repeats.factor) - context.now
     if left > 0:

@@ -110,6 +110,14 @@ def planned_undo(made: Plan, undos: Sequence[Mapping[str, Any]], shelf: Shelf) -
     return tuple(steps)
 
 
+def taken_back(made: Plan) -> str:
+    """What a human who approves a plan is told of its actions that name their own undo once they ran. Its values are
+    not known before, so that no step of the plan shows it. Empty where nothing is undone so. Pure."""
+    back = [] if made.undo else [f"{s.kind} at {s.node}" for s in made.steps if s.facts and s.facts.reversible]
+    verb = "is" if len(back) == 1 else "are"
+    return f"if it does not help, {' and '.join(back)} {verb} taken back" if back else ""
+
+
 def arguments(book: Playbook, given: Mapping[str, Any], node: Node) -> dict[str, Any]:
     """The value of every parameter of a playbook, in its type. Raises NoPlan."""
     unknown = sorted(set(given) - set(book.parameters))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from treewalk.model.acting import Verification, VerifySpec
@@ -51,6 +52,22 @@ async def verify(
             result, reason = _late(spec, open_ones, bool(seen))
             return Verification(result, reason, before, after, spent)
         await clock.sleep(min(pause, max(0.01, spec.timeout - spent)))
+
+
+def whole_proof(steps: Sequence[Verification], final: Verification | None) -> Verification | None:
+    """What is told of a fix: what its steps' checks and the plan's proof looked at, with the result of the last one.
+
+    A step that held proves no plan whose own proof was never come to. None where nothing was looked at. Pure.
+    """
+    every = [*steps, *([final] if final is not None else [])]
+    if not every:
+        return None
+    last = every[-1]
+    if final is None and last.result == "holds":
+        last = replace(last, result="inconclusive", reason=f"the plan broke off; of its step: {last.reason}")
+    before = {name: text for one in every for name, text in one.before.items()}
+    after = {name: text for one in every for name, text in one.after.items()}
+    return replace(last, before=before, after=after)
 
 
 def _held(spec: VerifySpec) -> str:

@@ -18,6 +18,9 @@ from treewalk.store.relapse import came_late
 
 State = Literal["open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying", "closed", "diagnosed"]
 LIVE = ("open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying")
+_RUNNING = (  # incidents that an action of a living process runs for; what a dead one began, nobody waits for
+    "SELECT l.incident FROM ledger AS l JOIN workers AS w ON w.id = l.worker WHERE l.outcome IS NULL"
+)
 Answered = Literal["recorded", "already", "expired", "not asked"]
 
 
@@ -109,14 +112,15 @@ class Casebook:
         return True
 
     def close(self, number: int, ending: str, why: str, at: float, outcome: Mapping[str, Any]) -> bool:
-        """Close an incident and give its nodes free; False when it was closed before."""
+        """Close an incident and give its nodes free, unless an action of it still runs there; False when it was closed
+        before."""
         with self.database.writing() as db:
             changed = db.execute(
                 "UPDATE incidents SET state = 'closed', ending = ?, why = ?, closed = ?, updated = ?, outcome = ?"
                 " WHERE number = ? AND state != 'closed'",
                 [ending, redact(why)[:4000], at, at, canonical(cleaned(outcome)), number],
             )
-            db.execute("DELETE FROM claims WHERE incident = ?", [number])
+            db.execute(f"DELETE FROM claims WHERE incident = ? AND incident NOT IN ({_RUNNING})", [number])  # noqa: S608
             if changed:
                 _note(db, number, at, "closed", f"{ending}: {why}", {})
                 append(db, at, "close", "treewalk", {"ending": ending, "why": why}, number)
@@ -159,11 +163,14 @@ class Casebook:
         return [{**row, "data": json.loads(row["data"])} for row in rows]
 
     def claim(self, number: int, nodes: Sequence[str], at: float) -> int | None:
-        """Take nodes for an incident, all or none, instead of those that it had; None, or the other living incident
+        """Take nodes for an incident, all or none, instead of those that it had; None, or the other incident at work
         that has one of them. So one that waits holds nothing, and no two wait for each other."""
         with self.database.writing() as db:
             db.execute("DELETE FROM claims WHERE incident = ?", [number])
-            db.execute("DELETE FROM claims WHERE incident IN (SELECT number FROM incidents WHERE state = 'closed')")
+            db.execute(
+                "DELETE FROM claims WHERE incident IN (SELECT number FROM incidents WHERE state = 'closed')"  # noqa: S608
+                f" AND incident NOT IN ({_RUNNING})"
+            )
             for node in nodes:
                 held = db.query("SELECT incident FROM claims WHERE node = ? AND incident != ?", [node, number])
                 if held:
@@ -174,6 +181,14 @@ class Casebook:
                     [node, number, at],
                 )
         return None
+
+    def at_work(self, number: int) -> bool:
+        """Whether an incident lives, or was closed while an action of it still runs."""
+        running = self.database.query(
+            f"SELECT number FROM incidents WHERE number = ? AND (state != 'closed' OR number IN ({_RUNNING}))",  # noqa: S608
+            [number],
+        )
+        return bool(running)
 
     def mending(self, number: int, nodes: Sequence[str]) -> int | None:
         """Another incident that is acting on one of these nodes, or proving that it helped."""

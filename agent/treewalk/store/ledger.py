@@ -88,6 +88,15 @@ class Ledger:
         rows = self.database.query("SELECT * FROM ledger WHERE key = ?", [key])
         return _entry(rows[0]) if rows else None
 
+    def earlier(self, incident: int, step: PlannedStep, digest: str, phase: str) -> LedgerEntry | None:
+        """The last run of this very action under another plan of the incident, in the same phase of it."""
+        rows = self.database.query(
+            "SELECT * FROM ledger WHERE incident = ? AND action = ? AND node = ? AND params = ? AND digest != ?"
+            " AND key LIKE ? ORDER BY intent_at DESC, key LIMIT 1",
+            [incident, step.kind, step.node, canonical(cleaned(step.params)), digest, f"%:{phase}:%"],
+        )
+        return _entry(rows[0]) if rows else None
+
 
 def _entry(row: Mapping[str, Any]) -> LedgerEntry:
     data = json.loads(row["data"]) if row["data"] and row["data"].startswith("{") else {}
