@@ -13,7 +13,7 @@ from treewalk.content.packs import add_to_file, read_pack
 from treewalk.content.workspace import load_workspace
 from treewalk.errors import ContentError, SourceUnreachable, UsageError
 from treewalk.model.acting import Plan, VerifySpec
-from treewalk.model.condition import parse_condition
+from treewalk.model.condition import Answer, parse_condition
 from treewalk.model.diagnosis import Diagnosis, Findings, Measurement, RootCause, Timing
 from treewalk.model.evidence import Anomaly, LogGroup
 from treewalk.model.known import Signature
@@ -22,6 +22,7 @@ from treewalk.model.templates import template
 from treewalk.model.tree import LogSpec, Node
 from treewalk.stages.backtest import backtest, spans
 from treewalk.stages.learn import candidate, condition_of, pattern_of
+from treewalk.stages.match import SignatureIndex, match
 
 from tests.support.sources import TableLogs, TableMetrics
 from tests.support.trees import HERE, make_tree
@@ -199,6 +200,30 @@ def test_export_keeps_the_comments_and_adds_nothing_twice(tmp_path: Path) -> Non
     assert "# do not touch" in text
     assert "log_pattern: 'x'" in text
     assert "learned-1" in text
+
+
+async def test_an_exported_error_still_asks_for_a_node_in_trouble(tmp_path: Path) -> None:
+    """Learned from the SLA's own violation, it would otherwise blame the store for whatever breaks."""
+    from treewalk.cli.lesson_commands import _document
+    from treewalk.content.codec import known_errors_from_json, known_errors_to_json
+
+    document = candidate(seen(), TREE, PLAN, 60.0)
+    assert document is not None
+    learned = from_document(document)
+    assert learned is not None
+    workspace(tmp_path)
+    add_to_file(tmp_path / "known_errors" / "learned.yaml", [_document(document, learned, {})])
+    loaded = {e.id: e for e in load_workspace(tmp_path, use_cache=False).known_errors}[document["id"]]
+    (replayed,) = known_errors_from_json(known_errors_to_json([learned]))
+    for error in (learned, loaded, replayed):
+        for troubled, wanted in ((["reader"], 0), (["store"], 1)):
+            found = await match(SignatureIndex([error]), [NODE], {}, _holds, {}, troubled=troubled)
+            assert len(found.matches) == wanted
+    assert replayed == learned
+
+
+async def _holds(node: Node, condition: Any) -> Answer:
+    return Answer("holds", "90 is more than 60")
 
 
 def test_export_into_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from treewalk.cli.common import PlainFormat, parse_span, put, put_json, signed, user
 from treewalk.errors import UsageError
+from treewalk.model.known import KnownError
 from treewalk.model.tree import nearest
 
 FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
@@ -122,14 +123,15 @@ def export(
             raise UsageError(f"{id!r} was not learned", nearest(id, rows))
     wanted = ids or [id for id in rows if id in known and known[id].trust == "trusted"]
     records = Lessons(app.database).records()
-    added = add_to_file(
-        file, [_document(rows[id], known[id].trust, records.get(id, {})) for id in wanted if id in known]
-    )
+    added = add_to_file(file, [_document(rows[id], known[id], records.get(id, {})) for id in wanted if id in known])
     put(f"added {len(added)} known errors to {file}" + (f": {', '.join(added)}" if added else ""))
 
 
-def _document(document: Mapping[str, Any], trust: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    found = {**document, "trust": trust, "occurrence_count": int(record.get("fires", 0))}
+def _document(document: Mapping[str, Any], error: KnownError, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Its form in a file, in which it holds where it held here and nowhere else."""
+    found = {**document, "trust": error.trust, "occurrence_count": int(record.get("fires", 0))}
+    if error.signature.only_in_trouble:
+        found["signature"] = {**document["signature"], "only_in_trouble": True}
     if record.get("resolution_time_avg"):
         found["resolution_time_avg"] = f"{record['resolution_time_avg']:.0f}s"
     return found

@@ -112,8 +112,8 @@ async def match(
     `lines` are the raw lines of each node's log, `log_gaps` tells why others could not be read, `ask` puts a
     condition to the node's metric source and `cite` gives the evidence id for (node, kind). A signal that could
     not be looked at is unknown, and then the error is a near miss at the most. `troubled` are the nodes that are not
-    healthy: what treewalk learned by itself holds only there (None: everywhere). `truncated` are the nodes of whose
-    log the source gave only the newest lines.
+    healthy: signatures that say `only_in_trouble` hold only there (None: everywhere). `truncated` are the nodes of
+    whose log the source gave only the newest lines.
     """
     matching = _Matching(index, lines, log_gaps, cite, troubled, truncated)
     pairs = [(error, node) for node in nodes for error in index.candidates(node) if matching.worth_asking(error, node)]
@@ -180,7 +180,7 @@ class _Matching:
     def one(self, error: KnownError, node: Node, answers: Mapping[_Question, Answer]) -> Match:
         """How one known error stands at one node."""
         signature, signals = error.signature, []
-        if signature.node is not None:
+        if signature.node is not None or signature.only_in_trouble:
             signals.append(self._node(error, node))
         if signature.log_pattern is not None:
             signals.append(self._log(signature.log_pattern, node))
@@ -189,9 +189,9 @@ class _Matching:
         return Match(error, node.name, tuple(signals))
 
     def _node(self, error: KnownError, node: Node) -> SignalOutcome:
-        if error.learned and self.troubled is not None and not self._in_trouble(error, node):
+        if error.signature.only_in_trouble and not self._in_trouble(error, node):
             return SignalOutcome("node", "not", f"{error.root_node or node.name} is not in trouble")
-        return SignalOutcome("node", "holds", f"{node.name} is {error.signature.node}")
+        return SignalOutcome("node", "holds", f"{node.name} is {error.signature.node or 'in trouble'}")
 
     def _in_trouble(self, error: KnownError, node: Node) -> bool:
         return self.troubled is None or (error.root_node or node.name) in self.troubled
