@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from treewalk.content.known_errors import from_document
 from treewalk.content.packs import add_to_file, read_pack
@@ -17,12 +17,13 @@ from treewalk.model.condition import Answer, parse_condition
 from treewalk.model.diagnosis import Diagnosis, Findings, Measurement, RootCause, Timing
 from treewalk.model.evidence import Anomaly, LogGroup
 from treewalk.model.known import Signature
+from treewalk.model.redact import redact
 from treewalk.model.series import LogLine
-from treewalk.model.templates import template
+from treewalk.model.templates import group_errors, template
 from treewalk.model.tree import LogSpec, Node
 from treewalk.stages.backtest import backtest, spans
 from treewalk.stages.learn import candidate, condition_of, pattern_of
-from treewalk.stages.match import SignatureIndex, match
+from treewalk.stages.match import SignatureIndex, _Lines, match
 
 from tests.support.sources import TableLogs, TableMetrics
 from tests.support.trees import HERE, make_tree
@@ -122,6 +123,33 @@ def test_a_learned_pattern_fits_lines_of_its_kind_only(line: str, same: str, oth
     assert compiled.search(line)
     assert compiled.search(same)
     assert not compiled.search(other)
+
+
+_PIECES = st.sampled_from((
+    "ERROR ", "cannot write to ", " ", "  ", "\t", "\n", "\r", "\x0b", "\x85", "\u2028", "\u00a0", "\u3000", "\xad", "\0", "\x07",
+    "\x1b[31m", "\x1b[0m", "\x1b]0;title\x07", "\x1b[", "\x1b", "\x9b31m", "42", "-7.5", "12ms", "5\u00b5s", "80%", "0xdeadBEEF",
+    "\u0663\u0664", "\u00e97", "deadbeef01", "10.0.0.1:6379", "fe80::1", "550e8400-e29b-41d4-a716-446655440000",
+    "pod-5d8f7c9b6d-x2x4z", "2026-01-15T04:47:00.123+02:00", "Mon Jan  5 12:00:00 2026", "04:47:00", "'word'", '("word")',
+    "<n>", "<text>", "[redacted]", "(a|b)*[c]{2}^$?\\.", "z\u0308rich", "\U0001f4a5", "\ud800", "caf\u00e9",
+    "password=hunter22x", 'password="two words 7"', "token: abc123def456", "Cookie: a=b; c=d9", "redis://u:p4ss@host/0",
+    "identified by 'x y z'", "AKIAABCDEFGHIJKLMNOP", "Authorization: Bearer abcDEF123456", "a", "=", ":", "\"", "'", "\\",
+    "Traceback (most recent call last)\n", "\nCaused by: ", "\nredis.exceptions.ConnectionError: ", "x" * 190, "y 1 " * 900,
+))  # fmt: skip
+
+
+@given(st.lists(_PIECES | st.text(max_size=8), max_size=14).map("".join))
+@example("ERROR " + "word " * 38 + "2026-01-15T04:47:00 was the time")
+@example("ERROR [a.b](c)? " + "{x}.*^$ " * 60)
+@example("\x1b[31mERROR\x1b[0m cannot \x1b[1mwrite\x1b[0m")
+def test_what_is_learned_from_a_line_matches_that_very_line(text: str) -> None:
+    """As a log brings it: coloured, with secrets, with control characters, long, in any script."""
+    (found,) = group_errors("store", [LogLine(NOW, text, {"level": "error"})], redact) or (None,)
+    if found is None:
+        return
+    pattern = pattern_of(found.template)
+    assert not found.template or pattern
+    assert _Lines([LogLine(NOW, text)]).hold(pattern, SignatureIndex([])), (found.template, pattern)
+    assert len(pattern) <= 300
 
 
 def test_a_stored_document_becomes_a_candidate_again() -> None:

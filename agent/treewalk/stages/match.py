@@ -19,10 +19,10 @@ from treewalk.model.condition import Answer, Condition
 from treewalk.model.known import KnownError, Match, SignalOutcome
 from treewalk.model.redact import redact
 from treewalk.model.series import LogLine
+from treewalk.model.templates import readable
 from treewalk.model.tree import Node
 
 MAX_NEAR_MISSES = 5
-_MAX_LINE = 16_000  # characters of a line that patterns are run over
 # With these in it, a pattern that is in a line need not be in the text of all lines.
 _NOT_ACROSS = ("\\A", "\\z", "\\Z", "(?-")
 
@@ -80,7 +80,7 @@ class _Lines:
     """A node's lines, searched all at once: one pass over their whole text, and a second look at the line found."""
 
     def __init__(self, lines: Sequence[LogLine]) -> None:
-        self._texts = [line.text[:_MAX_LINE].encode("utf-8", "replace") for line in lines]
+        self._texts = [readable(line.text).encode("utf-8", "replace") for line in lines]
         self._whole = b"\n".join(self._texts)
         self._starts = [0, *accumulate(len(text) + 1 for text in self._texts)]
 
@@ -109,7 +109,7 @@ async def match(
 ) -> MatchResult:
     """Every known error against every node that it may concern.
 
-    `lines` are the raw lines of each node's log, `log_gaps` tells why others could not be read, `ask` puts a
+    `lines` are the lines of each node's log as they came (patterns see them as people do), `log_gaps` tells why others could not be read, `ask` puts a
     condition to the node's metric source and `cite` gives the evidence id for (node, kind). A signal that could
     not be looked at is unknown, and then the error is a near miss at the most. `troubled` are the nodes that are not
     healthy: signatures that say `only_in_trouble` hold only there (None: everywhere). `truncated` are the nodes of
