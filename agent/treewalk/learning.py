@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from treewalk.errors import SourceError
 from treewalk.model.known import KnownError
+from treewalk.model.tree import Sla
 from treewalk.stages.impact import impact
 
 if TYPE_CHECKING:
@@ -36,37 +37,41 @@ class Learning:
         tested = await self.backtest(error, end - min(spec.baseline, 86400.0), end, walk.since)
         if tested.false:
             return {"id": None, "said": f"nothing was learned: {error.id} would also have fired when all was well"}
+        untested = f"not tested on its past: {'; '.join(tested.gaps)[:500]}" if tested.gaps else ""
+        if untested:
+            document = {**document, "description": f"{document.get('description', '')} It was {untested}.".strip()}
         kept = self.lessons.keep(error.id, document, number, self.app.clock.now(), "treewalk")
         said = f"learned {error.id}" if kept else f"{error.id} was learned before"
-        return {"id": error.id, "said": f"{said}; a candidate until it is promoted"}
+        return {"id": error.id, "said": "; ".join(filter(None, (said, untested, "a candidate until it is promoted")))}
 
     async def backtest(self, error: KnownError, start: float, end: float, window: float | None = None) -> Backtest:
         """When a known error's signature would have fired between two times (Unix seconds); `window` in seconds."""
-        from treewalk.stages.backtest import Backtest, backtest
+        from treewalk.stages.backtest import Backtest, backtest, step_for
 
         forest, walk = self.app.workspace.forest, self.app.workspace.settings.walk
         wanted = error.signature.node or error.root_node
         if wanted is None or wanted not in forest.nodes:
             return Backtest(start, end, gaps=(f"{error.id} names no single node of this workspace",))
         node = forest.nodes[wanted]
-        step = max(1.0, (end - start) / 2000)
+        window = window or walk.since
+        step = step_for(start, end, window)
         metrics = _or_none(lambda: self.app.sources.metric(node.source))
         logs = _or_none(lambda: self.app.sources.log(node.logs.source if node.logs else None))
-        violated, gaps = await self._violations(node.name, start, end, step)
-        bad = sorted([*self.cases.trouble(start, end), *violated])
-        found = await backtest(error.signature, node, metrics, logs, start, end, step, window or walk.since, bad)
+        slas = [affected.sla for affected in impact(forest, [node.name], end).slas]
+        violated, gaps = await self._violations(slas, start, end, step)
+        bad = sorted([*self.cases.trouble(start, end, {sla.name for sla in slas}), *violated])
+        found = await backtest(error.signature, node, metrics, logs, start, end, step, window, bad)
         return replace(found, gaps=(*found.gaps, *gaps))
 
     async def _violations(
-        self, node: str, start: float, end: float, step: float
+        self, slas: Iterable[Sla], start: float, end: float, step: float
     ) -> tuple[list[tuple[float, float]], list[str]]:
-        """When the SLAs above a node were violated, as far as their series tell; and what could not be asked."""
+        """When SLAs were violated, as far as their series tell; and what could not be asked."""
         from treewalk.stages.backtest import spans
 
         found: list[tuple[float, float]] = []
         gaps: list[str] = []
-        for affected in impact(self.app.workspace.forest, [node], end).slas:
-            sla = affected.sla
+        for sla in slas:
             if sla.query is None or sla.threshold is None:
                 continue
             try:

@@ -42,7 +42,7 @@ def candidates(context: typer.Context, format: FormatOption = PlainFormat.TEXT) 
     for error in rows:
         told = _told(error)
         put(f"{error.id}")
-        for key in ("node", "log_pattern", "metric_condition", "root_cause", "fix"):
+        for key in ("node", "log_pattern", "metric_condition", "root_cause", "fix", "description"):
             put(f"    {key:<17} {told[key] or '-'}")
     put("" if rows else "no candidates")
 
@@ -56,13 +56,14 @@ def _told(error: Any) -> dict[str, Any]:
         "metric_condition": str(signature.metric_condition) if signature.metric_condition else None,
         "root_cause": error.root_cause,
         "fix": (error.fix.playbook or error.fix.type) if error.fix else None,
+        "description": error.description,
     }
 
 
 def promote(
     context: typer.Context,
     id: IdArgument,
-    since: Annotated[str, typer.Option(help="How far back it is tested first.")] = "1d",
+    since: Annotated[str, typer.Option(help="How far back it is tested first, a day at the least.")] = "1d",
     force: Annotated[bool, typer.Option("--force", help="Also when it fires on healthy days.")] = False,
     who: Annotated[str, typer.Option(help="Your name; needed with --force.")] = "",
 ) -> int:
@@ -74,7 +75,7 @@ def promote(
     if not done:
         put(f"{id} was not promoted: {why}; look at `treewalk memory backtest {id}`, or use --force --who NAME")
         return 1
-    put(f"{id} is trusted now")
+    put(f"{id} is trusted now: {why}")
     return 0
 
 
@@ -176,6 +177,7 @@ def backtest(
                 "start": tested.start,
                 "end": tested.end,
                 "points": tested.points,
+                "covered": tested.covered,
                 "firings": [list(one) for one in tested.firings],
                 "false_alarms": [list(one) for one in tested.false],
                 "gaps": list(tested.gaps),
@@ -183,6 +185,7 @@ def backtest(
         )
     else:
         put(f"{id}: fired {len(tested.firings)} times since {clock(tested.start)}; {len(tested.false)} false alarms")
+        put(f"  looked at {tested.told}")
         for kind, found in (("fired", tested.firings), ("false alarm", tested.false)):
             for one in found:
                 put(f"  {clock(one[0])} to {clock(one[1])}  {kind}")

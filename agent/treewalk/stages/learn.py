@@ -29,7 +29,7 @@ _SLOTS = {
 # A redacted value's quotes may be others than they were, and what held a mark itself leaves half of one.
 _VARIES = re.compile(rf"{MASK.pattern}|[\\\"']*{re.escape(MARK)}[\]\\\"']*")
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
-_SECRET = ".+"  # a secret may be several words
+_HIDDEN = ".+"  # what is redacted may be several words
 _COUNTERS = ("_total", "_count", "_sum", "_bucket")
 _COMPOUND = re.compile(r"\s(?:and|or|unless|[-+*/%^]|[<>=!]=?)\s")
 _OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
@@ -104,7 +104,7 @@ def pattern_of(template: str) -> str:
     """An RE2 pattern for lines of a template: what was masked or redacted varies, everything else is literal."""
     parts, last = [], 0
     for found in _VARIES.finditer(template):
-        parts += [*_literal(template[last : found.start()]), _SLOTS[found[1]] if found[1] else _SECRET]
+        parts += [*_literal(template[last : found.start()]), _SLOTS[found[1]] if found[1] else _HIDDEN]
         last = found.end()
     parts += _literal(template[last:])
     whole = ""

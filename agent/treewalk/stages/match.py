@@ -109,11 +109,11 @@ async def match(
 ) -> MatchResult:
     """Every known error against every node that it may concern.
 
-    `lines` are the lines of each node's log as they came (patterns see them as people do), `log_gaps` tells why others could not be read, `ask` puts a
-    condition to the node's metric source and `cite` gives the evidence id for (node, kind). A signal that could
-    not be looked at is unknown, and then the error is a near miss at the most. `troubled` are the nodes that are not
-    healthy: signatures that say `only_in_trouble` hold only there (None: everywhere). `truncated` are the nodes of
-    whose log the source gave only the newest lines.
+    `lines` are the lines of each node's log as they came (patterns see them as people do), `log_gaps` tells why
+    others could not be read, `ask` puts a condition to the node's metric source and `cite` gives the evidence id for
+    (node, kind). A signal that could not be looked at is unknown, and then the error is a near miss at the most.
+    `troubled` are the nodes that are not healthy: signatures that say `only_in_trouble` hold only there (None:
+    everywhere). `truncated` are the nodes of whose log the source gave only the newest lines.
     """
     matching = _Matching(index, lines, log_gaps, cite, troubled, truncated)
     pairs = [(error, node) for node in nodes for error in index.candidates(node) if matching.worth_asking(error, node)]

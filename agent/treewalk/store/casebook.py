@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from treewalk.errors import UsageError
@@ -61,14 +61,20 @@ class Casebook:
         with self.database.writing() as db:
             return _open(db, sla, cause, at)
 
-    def trouble(self, start: float, end: float) -> list[tuple[float, float]]:
-        """When incidents were open between two times: from and to, as far as it is known."""
+    def trouble(self, start: float, end: float, slas: Collection[str]) -> list[tuple[float, float]]:
+        """When incidents of these SLAs were open between two times: from and to, as far as it is known."""
         rows = self.database.query(
-            "SELECT opened, closed FROM incidents WHERE status = 'violated' AND opened <= ?"
+            "SELECT number, sla, opened, closed, state FROM incidents WHERE status = 'violated' AND opened <= ?"
             " AND (closed IS NULL OR closed >= ?)",
             [end, start],
         )
-        return [(row["opened"], row["closed"] or row["opened"]) for row in rows]
+        joined = self.database.query("SELECT incident, sla FROM incident_slas")
+        theirs = {row["incident"] for row in joined if row["sla"] in slas}
+        return [
+            (row["opened"], row["closed"] or (end if row["state"] in LIVE else row["opened"]))
+            for row in rows
+            if row["sla"] in slas or row["number"] in theirs
+        ]
 
     def enter(self, number: int, state: State, text: str, at: float, data: Mapping[str, Any] | None = None) -> bool:
         """Move an incident to a state with a line in its timeline; False when it is closed already."""
