@@ -13,11 +13,10 @@ from treewalk.model.redact import redact
 from treewalk.store.audit import append
 from treewalk.store.cleaning import cleaned, cleaned_text
 from treewalk.store.database import Database, Writer
-from treewalk.store.memory import write_diagnosis
+from treewalk.store.memory import LIVE, write_diagnosis
 from treewalk.store.relapse import came_late
 
 State = Literal["open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying", "closed", "diagnosed"]
-LIVE = ("open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying")
 Answered = Literal["recorded", "already", "expired", "not asked"]
 
 
