@@ -31,7 +31,6 @@ from treewalk.stages.match import SignatureIndex, _Lines, match
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import SqliteDatabase
 from treewalk.store.lessons import Lessons
-from treewalk.trusting import promote, promote_by_record
 
 from tests.support.clocks import StandingClock
 from tests.support.sources import TableLogs, TableMetrics
@@ -320,8 +319,9 @@ async def test_what_was_learned_is_trusted_for_its_record_after_a_test_and_what_
     shop = Workshop(tmp_path, Filtering({"m": QUIET}), TableLogs())
     await shop.learning.learn(LEARNED, 1, NOW)
     shop.lessons.keep("theirs/1", {**LEARNED, "id": "theirs/1"}, None, NOW, "ann")
-    assert (await promote_by_record(shop, "theirs/1", "won"))[0] is False  # type: ignore[arg-type]
-    assert await promote_by_record(shop, "learned-1", "won") == (True, "won; tested on 1d of the 1d before")  # type: ignore[arg-type]
+    assert (await shop.learning.promote_by_record("theirs/1", "won"))[0] is False
+    done = await shop.learning.promote_by_record("learned-1", "won")
+    assert done == (True, "won; tested on 1d of the 1d before")
     assert [shop.known()[id].trust for id in ("learned-1", "theirs/1")] == ["trusted", "candidate"]
 
 
@@ -330,7 +330,8 @@ async def test_a_promotion_is_tested_on_a_day_whatever_it_asks_for(tmp_path: Pat
     series = [(at, 9.0 if NOW - 40_000 < at < NOW - 39_000 else value) for at, value in QUIET]
     shop = Workshop(tmp_path, Filtering({"m": series}), TableLogs())
     shop.lessons.keep("learned-1", LEARNED, 1, NOW, "treewalk")
-    assert await promote(shop, "learned-1", 1.0, "ann") == (False, "it fired 1 times when all was well")  # type: ignore[arg-type]
+    done = await shop.learning.promote(shop.known()["learned-1"], 1.0, "ann")
+    assert done == (False, "it fired 1 times when all was well")
 
 
 @pytest.mark.parametrize(("sla", "false"), [("freshness", 0), ("beside", 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from treewalk.stages.backtest import Backtest
     from treewalk.store.casebook import Casebook
     from treewalk.store.lessons import Lessons
+
+
+LEAST = 86400.0
+"""Seconds of the past that a promotion is tested on at the least."""
+_PATIENCE = 60.0  # seconds that a test may take when nobody asked for it
 
 
 class Learning:
@@ -43,6 +49,37 @@ class Learning:
         kept = self.lessons.keep(error.id, document, number, self.app.clock.now(), "treewalk")
         said = f"learned {error.id}" if kept else f"{error.id} was learned before"
         return {"id": error.id, "said": "; ".join(filter(None, (said, untested, "a candidate until it is promoted")))}
+
+    async def promote(
+        self, error: KnownError, seconds: float, who: str, *, force: bool = False, because: str = ""
+    ) -> tuple[bool, str]:
+        """Trust a known error after a test on so many seconds of the past, and on no less than a day, unless it fires
+        while all is well or that cannot be told. Whether it was done, and why. Raises StoreError."""
+        now = self.app.clock.now()
+        tested = await self.backtest(error, now - max(seconds, LEAST), now)
+        if not force and (tested.false or tested.gaps):
+            count = len(tested.false)
+            why = f"it fired {count} times when all was well" if count else f"it could not be tested: {tested.gaps[0]}"
+            return False, why
+        why = f"tested on {tested.told}" if not force else "promoted by force"
+        why = f"{because}; {why}" if because else why
+        self.lessons.set_trust(error.id, "trusted", who, why, self.app.clock.now())
+        return True, why
+
+    async def promote_by_record(self, id: str, because: str) -> tuple[bool, str]:
+        """Trust what treewalk learned here by itself, for its record, after the same test as when a human promotes it.
+
+        What another team learned, or a human wrote, is a human's to promote. Whether it was done, and why. Raises
+        StoreError.
+        """
+        error = self.app.known_errors().get(id)
+        if error is None or not self.lessons.learned_here(id):
+            return False, "it was not learned here, so that a human has to promote it"
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await self.promote(error, LEAST, "treewalk", because=because)
+        except TimeoutError:
+            return False, f"it could not be tested within {_PATIENCE:.0f}s"
 
     async def backtest(self, error: KnownError, start: float, end: float, window: float | None = None) -> Backtest:
         """When a known error's signature would have fired between two times (Unix seconds); `window` in seconds."""

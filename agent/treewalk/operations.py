@@ -7,7 +7,6 @@ import os
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +29,6 @@ from treewalk.stages.decide import decide
 from treewalk.stages.impact import impact
 from treewalk.stages.intake import measure
 from treewalk.stages.plan import NoPlan, Shelf, plan_playbook
-from treewalk.trusting import promote_by_record
 
 KILL_FILE = "KILL"
 
@@ -107,7 +105,7 @@ class Operations:
             read_only=lambda: self.read_only() is not None,
             hands=lambda key: Hands(app.resolve, 30.0, key),
             learn=self.learning.learn,
-            promote=partial(promote_by_record, self),
+            promote=self.learning.promote_by_record,
             worker=self.worker,
             window=app.workspace.settings.walk.since,
             poll=self.poll,
