@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -297,9 +298,22 @@ class Workshop:
         self.app: Any = SimpleNamespace(workspace=workspace, sources=sources, clock=self.clock, known_errors=self.known)
         self.learning = Learning(self.app, self.cases, self.lessons)
 
+    def measured(self) -> None:
+        """Let `freshness` have a query."""
+        slas: Any = self.app.workspace.forest.slas
+        slas["freshness"] = replace(TREE.sla, depends_on=("store",))
+
     def known(self) -> dict[str, Any]:
         found = {row["id"]: from_document(row["document"]) for row in self.lessons.learned()}
         return {id: replace(one, trust=self.lessons.record(id, "candidate").trust) for id, one in found.items() if one}
+
+
+class Apart(Filtering):
+    """Answers the SLA's own query as it is."""
+
+    async def range(self, query: str, start: float, end: float, step: float) -> Any:
+        asked = super().range if query.startswith("m") else partial(TableMetrics.range, self)
+        return await asked(query, start, end, step)
 
 
 LEARNED = {"id": "learned-1", "signature": {"node": "store", "metric_condition": "m > 5"}, "fix": {"playbook": "x"}}
@@ -342,6 +356,17 @@ async def test_only_trouble_above_the_node_excuses_a_firing(tmp_path: Path, sla:
     with shop.lessons.database.writing() as db:
         db.execute("UPDATE incidents SET status = 'violated' WHERE number = ?", [number])
     shop.cases.close(number, "resolved", "mended", NOW - 39_000, {})
+    found = await shop.learning.backtest(from_document(LEARNED), NOW - 86_400, NOW)  # type: ignore[arg-type]
+    assert (len(found.firings), len(found.false)) == (1, false)
+
+
+@pytest.mark.parametrize(("since", "false"), [(NOW - 86_400, 1), (NOW - 20_000, 0)])
+async def test_a_time_of_which_nothing_is_known_is_no_false_alarm(tmp_path: Path, since: float, false: int) -> None:
+    """The SLA is met as far as it is measured; before that, nobody knows."""
+    series = [(at, 9.0 if NOW - 40_000 < at < NOW - 39_000 else value) for at, value in QUIET]
+    met = [(at, 1.0) for at, _ in QUIET if at >= since]
+    shop = Workshop(tmp_path, Apart({"m": series, "age_seconds": met}), TableLogs())
+    shop.measured()
     found = await shop.learning.backtest(from_document(LEARNED), NOW - 86_400, NOW)  # type: ignore[arg-type]
     assert (len(found.firings), len(found.false)) == (1, false)
 

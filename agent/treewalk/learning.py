@@ -103,11 +103,13 @@ class Learning:
     async def _violations(
         self, slas: Iterable[Sla], start: float, end: float, step: float
     ) -> tuple[list[tuple[float, float]], list[str]]:
-        """When SLAs were violated, as far as their series tell; and what could not be asked."""
+        """When SLAs were violated, as far as their series tell, or when nothing is known of any of them (which is not
+        to say that all was well); and what could not be asked."""
         from treewalk.stages.backtest import spans
 
         found: list[tuple[float, float]] = []
         gaps: list[str] = []
+        seen = set[int]()
         for sla in slas:
             if sla.query is None or sla.threshold is None:
                 continue
@@ -116,13 +118,12 @@ class Learning:
             except SourceError as error:
                 gaps.append(f"when {sla.name} was violated is not known: {error}")
                 continue
-            broken = sorted(
-                t
-                for one in series
-                for t, v in zip(one.times, one.values, strict=True)
-                if v == v and not sla.threshold.holds(v)
-            )
-            found += spans(broken, step)
+            told = [(t, v) for one in series for t, v in zip(one.times, one.values, strict=True) if v == v]
+            seen |= {round((t - start) / step) for t, _ in told}
+            found += spans(sorted(t for t, v in told if not sla.threshold.holds(v)), step)
+        if seen:  # where no SLA ever had data, their silence says nothing
+            looks = range(int((end - start) / step) + 1)
+            found += spans([start + step * k for k in looks if k not in seen], step)
         return found, gaps
 
 
