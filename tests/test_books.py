@@ -84,6 +84,69 @@ def test_an_audit_row_that_was_touched_is_found_and_named(database: Database) ->
     assert any("removed from the end" in f.what for f in audit.verify()[1])
 
 
+def lived(database: Database) -> Audit:
+    """An incident from its beginning to its end, with a question, an action and a lesson."""
+    cases, ledger, lessons = Casebook(database), Ledger(database), Lessons(database)
+    number = cases.open("freshness", "a test", NOW)
+    cases.ask(number, "d" * 64, "may I?", NOW, NOW + 60)
+    cases.answer(number, "d" * 64, "ann", True, "cli", NOW + 1)
+    ledger.intend("k1", number, STEP, "d" * 64, "w", NOW + 2)
+    ledger.settle("k1", "done", "mended", {}, "w", NOW + 3)
+    lessons.keep("learned-1", {"id": "learned-1"}, number, NOW + 4, "treewalk")
+    lessons.set_trust("learned-1", "trusted", "ann", "good", NOW + 5)
+    lessons.set_trust("learned-1", "suspended", "ann", "bad", NOW + 6)
+    cases.close(number, "resolved", "mended", NOW + 7, {})
+    return Audit(database)
+
+
+def cut(database: Database, last: int) -> None:
+    """The last rows deleted and the head set back, so that the chain itself is whole."""
+    _unguarded(database, f"DELETE FROM audit WHERE seq > {last}")
+    row = database.query("SELECT hash FROM audit WHERE seq = ?", [last])
+    with database.writing() as db:
+        if row:
+            db.execute("UPDATE audit_head SET seq = ?, hash = ?", [last, row[0]["hash"]])
+        else:
+            db.execute("DELETE FROM audit_head")
+
+
+def test_an_audit_whose_end_was_cut_off_is_found_out_by_the_tables_beside_it(database: Database) -> None:
+    audit = lived(database)
+    assert audit.verify() == (9, [])
+    cut(database, 7)
+    assert [str(flaw) for flaw in audit.verify()[1]] == [
+        "no row tells that incident 1 was closed",
+        "learned-1 is suspended there, but the last row about it says trusted",
+    ]
+    cut(database, 4)
+    assert "no row tells that k1 was done" in map(str, audit.verify()[1])
+    cut(database, 0)
+    told = list(map(str, audit.verify()[1]))
+    assert "no row tells that incident 1 was opened" in told
+    assert "no row tells that incident 1 was approved" in told
+    assert "no row tells that learned-1 was learned" in told
+
+
+def test_an_outcome_that_was_changed_beside_the_audit_is_found_out(database: Database) -> None:
+    audit = lived(database)
+    with database.writing() as db:
+        db.execute("UPDATE ledger SET outcome = 'failed'")
+    assert [str(flaw) for flaw in audit.verify()[1]] == ["k1 was failed there, but the last row about it says done"]
+
+
+def test_a_hash_that_was_kept_elsewhere_shows_what_else_was_cut(database: Database) -> None:
+    audit = Audit(database)
+    for k in range(4):
+        audit.add(NOW + k, "decision", "treewalk", {"k": k})
+    head = audit.head()
+    assert head is not None
+    audit.add(NOW + 9, "decision", "treewalk", {"k": 9})
+    assert audit.verify(head["hash"]) == (5, [])
+    cut(database, 3)
+    assert audit.verify() == (3, []), "what no other table tells of is not missed"
+    assert "the audit was cut or rewritten" in str(audit.verify(head["hash"])[1][0])
+
+
 def _unguarded(database: Database, sql: str) -> None:
     """What somebody with the file or the database in hand could do."""
     with database.writing() as db:

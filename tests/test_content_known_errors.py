@@ -80,3 +80,22 @@ def test_a_signature_of_a_node_alone_is_refused_with_the_way_out(tmp_path: Path)
     (problem,) = caught.value.problems
     assert str(problem.place) == "known_errors/main.yaml:4:13"
     assert "give it a log_pattern or a metric_condition" in str(problem)
+
+
+def test_a_signature_may_ask_for_a_node_in_trouble(tmp_path: Path) -> None:
+    text = "errors:\n  - id: mine\n    signature: {log_pattern: x, only_in_trouble: true}\n"
+    assert known(tmp_path, text)["mine"].signature.only_in_trouble
+    assert not known(tmp_path, text.replace("true", "false"))["mine"].signature.only_in_trouble
+
+
+@pytest.mark.parametrize(
+    ("signature", "said"),
+    [
+        ("only_in_trouble: true", "without a signal would match everything"),
+        ("node: 'type:x', only_in_trouble: true", "only a node is never met"),
+        ("log_pattern: x, only_in_trouble: sometimes", "neither true nor false"),
+    ],
+)
+def test_trouble_alone_is_no_signal(tmp_path: Path, signature: str, said: str) -> None:
+    with pytest.raises(ContentError, match=said):
+        known(tmp_path, f"errors:\n  - id: mine\n    signature: {{{signature}}}\n")

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from treewalk.content.known_errors import from_document
 from treewalk.content.packs import add_to_file, read_pack
 from treewalk.content.workspace import load_workspace
 from treewalk.errors import ContentError, SourceUnreachable, UsageError
+from treewalk.learning import Learning
 from treewalk.model.acting import Plan, VerifySpec
-from treewalk.model.condition import parse_condition
+from treewalk.model.condition import Answer, parse_condition
 from treewalk.model.diagnosis import Diagnosis, Findings, Measurement, RootCause, Timing
 from treewalk.model.evidence import Anomaly, LogGroup
 from treewalk.model.known import Signature
+from treewalk.model.quantity import parse_threshold
+from treewalk.model.redact import redact
 from treewalk.model.series import LogLine
-from treewalk.model.templates import template
-from treewalk.model.tree import LogSpec, Node
-from treewalk.stages.backtest import backtest, spans
+from treewalk.model.templates import group_errors, template
+from treewalk.model.tree import Forest, LogSpec, Node, Sla
+from treewalk.stages.backtest import backtest, spans, step_for
 from treewalk.stages.learn import candidate, condition_of, pattern_of
+from treewalk.stages.match import SignatureIndex, _Lines, match
+from treewalk.store.casebook import Casebook
+from treewalk.store.database import SqliteDatabase
+from treewalk.store.lessons import Lessons
 
+from tests.support.clocks import StandingClock
 from tests.support.sources import TableLogs, TableMetrics
 from tests.support.trees import HERE, make_tree
 
@@ -137,6 +148,36 @@ def test_a_learned_pattern_fits_lines_of_its_kind_only(line: str, same: str, oth
     assert not compiled.search(other)
 
 
+_PIECES = st.sampled_from((
+    "ERROR ", "cannot write to ", " ", "  ", "\t", "\n", "\r", "\x0b", "\x85", "\u2028", "\u00a0", "\u3000",
+    "\xad", "\0", "\x07", "\x1b[31m", "\x1b[0m", "\x1b]0;title\x07", "\x1b[", "\x1b", "\x9b31m", "42", "-7.5",
+    "12ms", "5\u00b5s", "80%", "0xdeadBEEF", "\u0663\u0664", "\u00e97", "deadbeef01", "10.0.0.1:6379", "fe80::1",
+    "550e8400-e29b-41d4-a716-446655440000", "pod-5d8f7c9b6d-x2x4z", "2026-01-15T04:47:00.123+02:00",
+    "Mon Jan  5 12:00:00 2026", '("word")',
+    "04:47:00", "'word'", "<n>", "<text>", "[redacted]", "(a|b)*[c]{2}^$?\\.", "z\u0308rich", "\U0001f4a5", "\ud800",
+    "caf\u00e9",
+    "password=hunter22x", 'password="two words 7"', "token: abc123def456", "Cookie: a=b; c=d9", "redis://u:p4ss@host/0",
+    "identified by 'x y z'", "AKIAABCDEFGHIJKLMNOP", "Authorization: Bearer abcDEF123456", "a", "=", ":", "\"", "'",
+    "\\", "Traceback (most recent call last)\n", "\nCaused by: ", "\nredis.exceptions.ConnectionError: ",
+    "x" * 190, "y 1 " * 900,
+))  # fmt: skip
+
+
+@given(st.lists(_PIECES | st.text(max_size=8), max_size=14).map("".join))
+@example("ERROR " + "word " * 38 + "2026-01-15T04:47:00 was the time")
+@example("ERROR [a.b](c)? " + "{x}.*^$ " * 60)
+@example("\x1b[31mERROR\x1b[0m cannot \x1b[1mwrite\x1b[0m")
+def test_what_is_learned_from_a_line_matches_that_very_line(text: str) -> None:
+    """As a log brings it: coloured, with secrets, with control characters, long, in any script."""
+    (found,) = group_errors("store", [LogLine(NOW, text, {"level": "error"})], redact) or (None,)
+    if found is None:
+        return
+    pattern = pattern_of(found.template)
+    assert not found.template or pattern
+    assert _Lines([LogLine(NOW, text)]).hold(pattern, SignatureIndex([])), (found.template, pattern)
+    assert len(pattern) <= 300
+
+
 def test_a_stored_document_becomes_a_candidate_again() -> None:
     document = candidate(seen(group("store", "ERROR no space left")), TREE, PLAN, 60.0)
     assert document is not None
@@ -193,9 +234,155 @@ async def test_what_cannot_be_looked_at_is_a_gap_and_no_proof() -> None:
     assert "no log" in (await backtest(signature, Node("x", HERE), None, None, 0, 10, 1, 1, [])).gaps[0]
 
 
+async def test_a_pattern_alone_is_looked_for_line_by_line() -> None:
+    """However long the past: no line falls between two looks."""
+    day = 86400.0
+    logs = TableLogs({'{a="b"}': [LogLine(at, "ERROR full", {}) for at in (29.5 * day, 7 * day + 950.0)]})
+    found = await backtest(
+        Signature("full", "store"), NODE, None, logs, 0, 30 * day, step_for(0, 30 * day, 900), 900, []
+    )
+    assert [first for first, _ in found.firings] == [7 * day + 950.0, 29.5 * day]
+    assert (found.gaps, found.covered) == ((), 30 * day - (7 * day + 950.0))
+
+
+@given(st.floats(1, 1e7), st.floats(1, 1e5))
+def test_looks_are_near_enough_for_the_window_and_not_too_many(span: float, window: float) -> None:
+    step = step_for(0, span, window)
+    assert span / step <= 40_001
+    assert step <= window / 2 or step == span / 40_000
+
+
+async def test_a_condition_that_cannot_be_looked_at_often_enough_is_a_gap() -> None:
+    signature = Signature("full", "store", parse_condition("m > 5"))
+    logs = TableLogs({'{a="b"}': [LogLine(9.0, "ERROR full", {})]})
+    source = Filtering({"m": points(1, 9, 9, 1, 1, 1, 1, 1, 1, 9, 1)})
+    found = await backtest(signature, NODE, source, logs, 0, 10, 1, 1.5, [])
+    assert "looked at every 1s only, its log 1.5s back" in found.gaps[0]
+
+
+async def test_a_full_answer_of_a_log_is_followed_to_its_older_lines() -> None:
+    lines = [LogLine(float(at), "ERROR full" if at == 3 else "fine", {}) for at in range(12_000, 0, -1)]
+    found = await backtest(Signature("full", "store"), NODE, None, TableLogs({'{a="b"}': lines}), 0, 12_000, 6, 900, [])
+    assert (found.firings, found.gaps) == (((3.0, 3.0),), ())
+    crowded = [LogLine(5.0, "fine", {}) for _ in range(12_000)]
+    found = await backtest(Signature("full", "store"), NODE, None, TableLogs({'{a="b"}': crowded}), 0, 24, 1, 9, [])
+    assert "not all of its lines" in found.gaps[0]
+
+
+async def test_a_log_is_not_asked_where_the_condition_never_held() -> None:
+    broken = TableLogs(error=SourceUnreachable("nobody there"))
+    signature = Signature("full", "store", parse_condition("m > 50"))
+    quiet = await backtest(signature, NODE, TableMetrics({"m": points(1, 9, 9)}), broken, 0, 2, 1, 2, [])
+    assert quiet.gaps == () or "m > 50" not in quiet.gaps[0]
+
+
+async def test_a_log_without_any_line_proves_nothing() -> None:
+    found = await backtest(Signature("full", "store"), NODE, None, TableLogs(), 0, 10, 1, 1, [])
+    assert "no line in that time" in found.gaps[0]
+    assert found.covered == 0
+
+
+async def test_how_much_of_the_past_had_data_is_told() -> None:
+    series = [(float(at), 1.0) for at in range(43_200, 86_400, 30)]
+    found = await backtest(CONDITION, NODE, Filtering({"m": series}), None, 0, 86_400, 30, 60, [])
+    assert found.gaps == ()
+    assert found.told == "12h of the 1d before"
+
+
 def test_neighbouring_points_are_one_span() -> None:
     assert spans([1, 2, 3, 7, 8], 1) == [(1, 3), (7, 8)]
     assert spans([], 1) == []
+
+
+# keeping and trusting
+
+
+class Workshop:
+    """Learning with sources in memory: the store under `freshness`, and an SLA of its own beside it."""
+
+    def __init__(self, folder: Path, metrics: TableMetrics, logs: TableLogs) -> None:
+        beside = Sla("beside", "other", parse_threshold("60s"), None, None, ("reader",), HERE)
+        store = replace(NODE, depends_on=())
+        forest = Forest({"freshness": TREE.sla, "beside": beside}, {"reader": Node("reader", HERE), "store": store})
+        forest.slas["freshness"] = replace(TREE.sla, depends_on=("store",), query=None)  # type: ignore[index]
+        sources = SimpleNamespace(metric=lambda name: metrics, log=lambda name: logs)
+        workspace = SimpleNamespace(forest=forest, settings=load_workspace(None, use_cache=False).settings)
+        database = SqliteDatabase(folder / "memory.db")
+        self.lessons, self.cases, self.clock = Lessons(database), Casebook(database), StandingClock(NOW)
+        self.app: Any = SimpleNamespace(workspace=workspace, sources=sources, clock=self.clock, known_errors=self.known)
+        self.learning = Learning(self.app, self.cases, self.lessons)
+
+    def measured(self) -> None:
+        """Let `freshness` have a query."""
+        slas: Any = self.app.workspace.forest.slas
+        slas["freshness"] = replace(TREE.sla, depends_on=("store",))
+
+    def known(self) -> dict[str, Any]:
+        found = {row["id"]: from_document(row["document"]) for row in self.lessons.learned()}
+        return {id: replace(one, trust=self.lessons.record(id, "candidate").trust) for id, one in found.items() if one}
+
+
+class Apart(Filtering):
+    """Answers the SLA's own query as it is."""
+
+    async def range(self, query: str, start: float, end: float, step: float) -> Any:
+        asked = super().range if query.startswith("m") else partial(TableMetrics.range, self)
+        return await asked(query, start, end, step)
+
+
+LEARNED = {"id": "learned-1", "signature": {"node": "store", "metric_condition": "m > 5"}, "fix": {"playbook": "x"}}
+QUIET = [(NOW - 90_000 + 30 * k, 1.0) for k in range(3001)]
+
+
+async def test_a_candidate_says_what_it_was_not_tested_on(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path, TableMetrics(error=SourceUnreachable("nobody there")), TableLogs())
+    told = await shop.learning.learn(LEARNED, 1, NOW)
+    assert "not tested on its past: m > 5: " in told["said"]
+    assert "nobody there" in shop.known()["learned-1"].description
+
+
+async def test_what_was_learned_is_trusted_for_its_record_after_a_test_and_what_was_imported_is_not(
+    tmp_path: Path,
+) -> None:
+    shop = Workshop(tmp_path, Filtering({"m": QUIET}), TableLogs())
+    await shop.learning.learn(LEARNED, 1, NOW)
+    shop.lessons.keep("theirs/1", {**LEARNED, "id": "theirs/1"}, None, NOW, "ann")
+    assert (await shop.learning.promote_by_record("theirs/1", "won"))[0] is False
+    done = await shop.learning.promote_by_record("learned-1", "won")
+    assert done == (True, "won; tested on 1d of the 1d before")
+    assert [shop.known()[id].trust for id in ("learned-1", "theirs/1")] == ["trusted", "candidate"]
+
+
+async def test_a_promotion_is_tested_on_a_day_whatever_it_asks_for(tmp_path: Path) -> None:
+    """A second holds two looks, and nearly nothing fires in it."""
+    series = [(at, 9.0 if NOW - 40_000 < at < NOW - 39_000 else value) for at, value in QUIET]
+    shop = Workshop(tmp_path, Filtering({"m": series}), TableLogs())
+    shop.lessons.keep("learned-1", LEARNED, 1, NOW, "treewalk")
+    done = await shop.learning.promote(shop.known()["learned-1"], 1.0, "ann")
+    assert done == (False, "it fired 1 times when all was well")
+
+
+@pytest.mark.parametrize(("sla", "false"), [("freshness", 0), ("beside", 1)])
+async def test_only_trouble_above_the_node_excuses_a_firing(tmp_path: Path, sla: str, false: int) -> None:
+    series = [(at, 9.0 if NOW - 40_000 < at < NOW - 39_000 else value) for at, value in QUIET]
+    shop = Workshop(tmp_path, Filtering({"m": series}), TableLogs())
+    number = shop.cases.open(sla, "a test", NOW - 40_000)
+    with shop.lessons.database.writing() as db:
+        db.execute("UPDATE incidents SET status = 'violated' WHERE number = ?", [number])
+    shop.cases.close(number, "resolved", "mended", NOW - 39_000, {})
+    found = await shop.learning.backtest(from_document(LEARNED), NOW - 86_400, NOW)  # type: ignore[arg-type]
+    assert (len(found.firings), len(found.false)) == (1, false)
+
+
+@pytest.mark.parametrize(("since", "false"), [(NOW - 86_400, 1), (NOW - 20_000, 0)])
+async def test_a_time_of_which_nothing_is_known_is_no_false_alarm(tmp_path: Path, since: float, false: int) -> None:
+    """The SLA is met as far as it is measured; before that, nobody knows."""
+    series = [(at, 9.0 if NOW - 40_000 < at < NOW - 39_000 else value) for at, value in QUIET]
+    met = [(at, 1.0) for at, _ in QUIET if at >= since]
+    shop = Workshop(tmp_path, Apart({"m": series, "age_seconds": met}), TableLogs())
+    shop.measured()
+    found = await shop.learning.backtest(from_document(LEARNED), NOW - 86_400, NOW)  # type: ignore[arg-type]
+    assert (len(found.firings), len(found.false)) == (1, false)
 
 
 # packs
@@ -213,6 +400,30 @@ def test_export_keeps_the_comments_and_adds_nothing_twice(tmp_path: Path) -> Non
     assert "# do not touch" in text
     assert "log_pattern: 'x'" in text
     assert "learned-1" in text
+
+
+async def test_an_exported_error_still_asks_for_a_node_in_trouble(tmp_path: Path) -> None:
+    """Learned from the SLA's own violation, it would otherwise blame the store for whatever breaks."""
+    from treewalk.cli.lesson_commands import _document
+    from treewalk.content.codec import known_errors_from_json, known_errors_to_json
+
+    document = candidate(seen(), TREE, PLAN, 60.0)
+    assert document is not None
+    learned = from_document(document)
+    assert learned is not None
+    workspace(tmp_path)
+    add_to_file(tmp_path / "known_errors" / "learned.yaml", [_document(document, learned, {})])
+    loaded = {e.id: e for e in load_workspace(tmp_path, use_cache=False).known_errors}[document["id"]]
+    (replayed,) = known_errors_from_json(known_errors_to_json([learned]))
+    for error in (learned, loaded, replayed):
+        for troubled, wanted in ((["reader"], 0), (["store"], 1)):
+            found = await match(SignatureIndex([error]), [NODE], {}, _holds, {}, troubled=troubled)
+            assert len(found.matches) == wanted
+    assert replayed == learned
+
+
+async def _holds(node: Node, condition: Any) -> Answer:
+    return Answer("holds", "90 is more than 60")
 
 
 def test_export_into_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

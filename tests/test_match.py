@@ -31,6 +31,7 @@ def known(name: str = "ke-001", **more: Any) -> KnownError:
         log_pattern=more.pop("pattern", None),
         node=more.pop("node", None),
         metric_condition=parse_condition(condition) if condition else None,
+        only_in_trouble=more.pop("only_in_trouble", False),
     )
     return KnownError(name, signature, "why", None, HERE, **more)
 
@@ -171,6 +172,18 @@ async def test_retired_errors_never_match_and_suspended_ones_stay_marked() -> No
     errors = [known("ke-old", pattern="boom", trust="retired"), known("ke-sus", pattern="boom", trust="suspended")]
     result = await run(errors, [REDIS], {REDIS.name: log("boom")})
     assert [(m.error.id, m.error.trust) for m in result.matches] == [("ke-sus", "suspended")]
+
+
+@pytest.mark.parametrize("node", [REDIS.name, None])
+async def test_what_holds_only_in_trouble_does_not_match_a_healthy_node(node: str | None) -> None:
+    error = known(node=node, condition=CLIENTS, root_node=REDIS.name, only_in_trouble=True)
+    healthy = await run([error], (REDIS,), ask=Asked(YES), troubled=[CONSUMER.name])
+    assert healthy.matches == ()
+    assert "redis_instance is not in trouble" in str(healthy.near_misses[0])
+    assert ids((await run([error], (REDIS,), ask=Asked(YES), troubled=[REDIS.name])).matches) == [
+        ("ke-001", REDIS.name)
+    ]
+    assert (await run([error], (REDIS,), ask=Asked(YES))).matches  # where nobody looked at verdicts
 
 
 async def test_equal_conditions_are_asked_once_for_each_source() -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from treewalk.model.acting import Autonomy, TriedFix
 from treewalk.model.condition import Answer
+from treewalk.model.known import Fix
+from treewalk.model.playbook import Playbook
 from treewalk.model.policy import Limits, Policy, Repeats, Returns, Scope, TierRule
 from treewalk.pipeline import live
 from treewalk.store.workers import Workers
 
-from tests.support.acting import FAILURES, KINDS, Plainly, Scene, error_with
+from tests.support.acting import FAILURES, HERE, KINDS, Plainly, Scene, error_with
+from tests.support.trees import make_tree
 
 QUICK = Repeats(first=0.0, most=100)
 
@@ -525,3 +529,41 @@ async def test_a_wait_goes_on_where_it_was_when_the_process_died(
     assert await live(number, scene.desk(), durable) == "resolved"
     acted = scene.ledger.of(number)[0]["intent_at"] - began
     assert 3600 <= acted < 3610
+
+
+def with_remedy(scene: Scene, *steps: Mapping[str, Any]) -> Scene:
+    """The store declares a remedy of its own, and one win is enough to be trusted."""
+    scene.playbooks["mend-it"] = Playbook("mend-it", HERE, error_with(*steps).fix.steps)  # type: ignore[union-attr]
+    scene.tree = make_tree({"reader": ["store"], "store": []}, store={"fields": {"remedy": {"playbook": "mend-it"}}})
+    scene.policy = Policy(repeats=QUICK, trust_after=1)
+    return scene
+
+
+async def test_a_win_of_the_nodes_remedy_says_nothing_of_a_candidates_own_fix(tmp_path: Path) -> None:
+    scene = with_remedy(Scene(tmp_path), {"action": "mend"})
+    scene.error = error_with({"action": "mend_twice"}, trust="candidate")
+    assert (await life_of(scene))[0] == "resolved"
+    assert [kind for kind, _ in scene.world.did] == ["mend"], "the remedy ran"
+    record = scene.lessons.record("ke-1", "candidate")
+    assert (record.fires, record.wins, record.trust) == (0, 0, "candidate")
+    scene.world.broken = True
+    await life_of(scene)
+    assert [kind for kind, _ in scene.world.did] == ["mend", "mend"], "the candidate's fix never runs by itself"
+
+
+async def test_a_candidate_whose_fix_is_the_remedy_wins_with_it(tmp_path: Path) -> None:
+    scene = with_remedy(Scene(tmp_path), {"action": "mend"})
+    scene.error = replace(error_with(trust="candidate"), fix=Fix("automated", playbook="mend-it"))
+    assert (await life_of(scene))[0] == "resolved"
+    record = scene.lessons.record("ke-1", "candidate")
+    assert (record.fires, record.wins, record.trust) == (1, 1, "trusted")
+    assert "trusted: ke-1 is trusted: its fix won 1 times" in told(scene)
+
+
+async def test_wins_do_not_promote_what_its_past_refutes(tmp_path: Path) -> None:
+    scene = with_remedy(Scene(tmp_path), {"action": "mend"})
+    scene.error = replace(error_with(trust="candidate"), fix=Fix("automated", playbook="mend-it"))
+    scene.refuted = "it fired 3 times when all was well"
+    assert (await life_of(scene))[0] == "resolved"
+    assert scene.lessons.record("ke-1", "candidate").trust == "candidate"
+    assert "not trusted: ke-1 is not trusted: it fired 3 times when all was well" in told(scene)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from treewalk.model.redact import MARK, redact
+from treewalk.model.redact import MARK, redact, take_out_emails
 
 DATA = Path(__file__).parent / "data" / "redaction.txt"
 
@@ -62,7 +62,10 @@ _HOSTILE = (
     "authorization: digest ",
     '"auth":"', "AUTH PLAIN a", "dbpass", "apppass", "PHPSESSID", "password={", "password={a}",
     "ldapsearch ", "ldapsearch -w ", "htpasswd -b a ", "smbclient -U a%", "user.info=a:", "set password ",
-    'api key "',
+    'api key "', "requirepass ", "requirepass a", "AUTH a ", "AUTH a b ", "ACL SETUSER ", "ACL SETUSER a >b ",
+    "docker login ", "docker login -p ", "password for user a: ",
+    "password for a", "IDENTIFIED BY ", "create user a identified by ",
+    "grant ",
 )  # fmt: skip
 
 
@@ -79,6 +82,21 @@ def test_addresses_of_people_are_taken_out_only_when_asked() -> None:
     assert redact(asked, emails=True) == asked
 
 
+def test_a_workspace_asks_for_addresses_to_be_taken_out(tmp_path: Path) -> None:
+    from treewalk.app import App
+
+    settings = tmp_path / "treewalk.yaml"
+    try:
+        settings.write_text("redact: {emails: true}\n")
+        app = App.open(tmp_path, environ={})
+        assert redact("to <bob@example.com>") == f"to <{MARK}>"
+        settings.write_text("{}\n")
+        app.renewed()
+        assert redact("to <bob@example.com>") == "to <bob@example.com>"
+    finally:
+        take_out_emails(False)
+
+
 @given(st.text(max_size=200))
 @example("password=password=x")
 @example("token='a' token=\"")
@@ -90,7 +108,9 @@ _PIECES = st.sampled_from(
     ["password", "token", "=", ":", " ", '"', "'", "\\", "://", "@", "a", "Bearer ", "secret1234", "\n", "eyJhbGciOiJI",
      "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", ".", "&", "?sig=", "[redacted]", "--", "cookie", ",",
      "<", ">", "sk-", "AUTH ", "redis-cli -a ", "curl -u ", "mysql -p", " is ", "1", "name", "value", "key", "('",
-     "', '", "$2b$12$", "a" * 24, "default ", "signature", "?", "otp", "1234", "Digest ", "{", "};"]
+     "', '", "$2b$12$", "a" * 24, "default ", "signature", "?", "otp", "1234", "Digest ", "{", "};",
+     "requirepass ", "AUTH app ", "ACL SETUSER a ", " >", "docker login ", " -p ",
+     "password for user bob: ", "IDENTIFIED BY "]
 )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from treewalk.model.diagnosis import Diagnosis, Findings, Measurement, RootCause
 from treewalk.model.evidence import Evidence
 from treewalk.model.known import KnownError, Match, Signature
 from treewalk.stages.report import document
+from treewalk.store.casebook import Casebook
+from treewalk.store.database import SqliteDatabase
 from treewalk.store.memory import MemoryStore
 
 from tests.support.trees import HERE
@@ -50,6 +53,31 @@ def test_known_errors_are_counted(tmp_path: Path) -> None:
         keep(tmp_path / "memory.db", at)
     row = MemoryStore(tmp_path / "memory.db").statistics()["ke-001"]
     assert (row["occurrence_count"], row["first_seen"], row["last_seen"]) == (3, 100.0, 300.0)
+
+
+def test_one_violation_is_counted_once_however_often_it_is_looked_at(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "memory.db")
+    cases, store = Casebook(database), MemoryStore(database)
+
+    def count() -> int:
+        return int(store.statistics()["ke-001"]["occurrence_count"])
+
+    def looked(at: float, onset: float) -> Diagnosis:
+        found = diagnosis(at)
+        return replace(found, measurement=replace(found.measurement, onset=onset))
+
+    store.keep(looked(1000, 900), {**document(diagnosis())})
+    number = cases.open("freshness", "an alert", 1100)
+    for at in (1110.0, 1120.0, 1130.0):  # begun again twice
+        cases.diagnosed(number, looked(at, 900), document(diagnosis()), "found", at)
+    store.keep(looked(1200, 900), document(diagnosis()))
+    assert count() == 1
+    cases.close(number, "resolved", "mended", 1300, {})
+    store.keep(looked(1250, 900), document(diagnosis()))  # a look back into it
+    assert count() == 1
+    store.keep(looked(2000, 1950), document(diagnosis()))
+    assert count() == 2
+    assert store.statistics()["ke-001"]["last_seen"] == 2000
 
 
 def test_search_goes_through_samples_and_causes(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def test_lines_that_say_different_things_have_different_templates() -> None:
         "0 errors, then a panic",
         "INFO starting\nTraceback (most recent call last):\n  File x\nKeyError: 'REDIS_HOST'",
         "ERROR ünïcode → 🔥",
+        "\x1b[31mERROR\x1b[0m cannot write",
+        "\x1b[1;31mTraceback (most recent call last):\x1b[0m\n  File\n\x1b[31mValueError\x1b[0m: x",
     ],
 )
 def test_a_line_that_reports_an_error_is_one(line: str) -> None:

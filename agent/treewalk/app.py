@@ -18,7 +18,7 @@ from treewalk.integrations.memo import MemoLogSource, MemoMetricSource
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.events import Event
 from treewalk.model.known import KnownError
-from treewalk.model.redact import redact
+from treewalk.model.redact import redact, take_out_emails
 from treewalk.model.tree import BaselineSpec, Sla, Tree
 from treewalk.ports import LogSource, MetricSource, Store
 from treewalk.settings import LokiSettings, PrometheusSettings, WalkSettings
@@ -111,7 +111,9 @@ class App:
         """Find and read the workspace. Raises ContentError with every problem, SettingsError, UsageError."""
         env = os.environ if environ is None else environ
         root = find_workspace(workspace, env, cwd or Path.cwd())
-        return cls(load_workspace(root, example=example), env, example=example)
+        found = load_workspace(root, example=example)
+        take_out_emails(found.settings.redact.emails)
+        return cls(found, env, example=example)
 
     def renewed(self) -> App:
         """The same workspace with all its files read again; the memory stays the one that is open.
@@ -122,6 +124,7 @@ class App:
         fresh = App(replace(found, state=self.workspace.state), self._environ, example=self._example)
         fresh._database = self.database
         _ = fresh.sources  # their secrets are filled in when they are built: what is missing is told now
+        take_out_emails(found.settings.redact.emails)
         return fresh
 
     async def __aenter__(self) -> Self:

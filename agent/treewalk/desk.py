@@ -27,7 +27,8 @@ class Desk:
     """What an incident is worked on with: the wired parts of a workspace. `poll` is in seconds.
 
     `look` diagnoses an SLA, `measure` only measures it, `blast` counts the SLAs above a node, `killed` says why
-    nothing may run, `learn` keeps a candidate that its own past does not refute, `underway` counts what runs.
+    nothing may run, `learn` keeps a candidate and `promote` trusts one for its record, unless its past refutes it;
+    `underway` counts what runs.
     """
 
     cases: Cases
@@ -48,6 +49,7 @@ class Desk:
     read_only: Callable[[], bool]
     hands: Callable[[str], Hands]
     learn: Callable[[Mapping[str, Any], int, float], Awaitable[Mapping[str, Any]]]
+    promote: Callable[[str, str], Awaitable[tuple[bool, str]]]
     worker: str
     window: float = 900.0
     poll: float = 1.0
@@ -70,7 +72,7 @@ def found_by(diagnosis: Diagnosis, desk: Desk, said: str, opened: float) -> dict
     known = diagnosis.known_error.error.id if diagnosis.known_error and cause.basis == "known" else None
     found |= {
         "node": cause.node,
-        "known_error": known,
+        "known_error": None,
         "evidence": "unknown" if blind else "complete",
         "since": min([*onsets, opened]),
     }
@@ -79,7 +81,7 @@ def found_by(diagnosis: Diagnosis, desk: Desk, said: str, opened: float) -> dict
         made = plan_for(desk, tree, cause.node, error)
     except NoPlan as none:
         return {**found, "no_plan": str(none)}
-    found |= {"plan": plan_to_json(made), "basis": made.basis}
+    found |= {"plan": plan_to_json(made), "basis": made.basis, "known_error": credited(desk, made, known)}
     if error is None:
         found["candidate"] = candidate(diagnosis, tree, made, desk.window)
     return found
@@ -91,6 +93,21 @@ def plan_for(desk: Desk, tree: Tree, node: str, error: KnownError | None) -> Pla
     if error is not None and error.trust == "candidate" and tree.nodes[node].fields.get("remedy"):
         return plan(tree, node, None, desk.shelf)
     return plan(tree, node, error, desk.shelf)
+
+
+def credited(desk: Desk, made: Plan, known: str | None) -> str | None:
+    """The known error whose record a plan counts for: that one, if its own fix is what the plan does, else None.
+
+    A candidate's node may have another remedy, which then runs instead and says nothing of the candidate's fix.
+    """
+    error = desk.known().get(known or "")
+    if error is None or made.known_error == known:
+        return made.known_error
+    try:
+        own = plan(desk.tree(made.sla), made.node, error, desk.shelf)
+    except NoPlan:
+        return None
+    return known if (own.steps, own.undo, own.verify) == (made.steps, made.undo, made.verify) else None
 
 
 def context_of(

@@ -109,6 +109,7 @@ class Operations:
             read_only=lambda: self.read_only() is not None,
             hands=lambda key: Hands(app.resolve, 30.0, key),
             learn=self.learning.learn,
+            promote=self.learning.promote_by_record,
             worker=self.worker,
             window=app.workspace.settings.walk.since,
             poll=self.poll,

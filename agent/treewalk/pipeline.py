@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from treewalk.desk import Desk, context_of, fix_of, found_by, look_for_proof, losses, preview
+from treewalk.desk import Desk, context_of, credited, fix_of, found_by, look_for_proof, losses, preview
 from treewalk.errors import SourceError, UsageError
 from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Verification, VerifySpec, plan_from_json
 from treewalk.model.condition import Answer
@@ -458,11 +458,11 @@ class _Life:
             # What a human broke off, or policy stopped half-way, says nothing of the fix.
             last = self.proof or (self.checks[-1] if self.checks else None)
             result = "won" if ending == "resolved" else _result(last)
-            known, seconds = self.found.get("known_error") or self.learned, now - life["opened"]
+            known, seconds = self.found.get("known_error") or credited(desk, made, self.learned), now - life["opened"]
             fix = TriedFix(made.sla, made.node, known, made.playbook)
             desk.records.tried(fix, self.number, result, seconds, now)
             if known is not None and result == "won":
-                self._trust(known)
+                await self._trust(known)
         proof = whole_proof(self.checks, self.proof)
         outcome = {
             "proof": asdict(proof) if proof else None,
@@ -473,13 +473,13 @@ class _Life:
             return ending
         return str(desk.cases.life(self.number)["ending"])
 
-    def _trust(self, known: str) -> None:
-        """A learned pattern that has won often enough is trusted, where policy says so."""
+    async def _trust(self, known: str) -> None:
+        """A learned pattern that has won often enough is trusted, where policy says so and its past lets it."""
         wanted, error = self.desk.policy.trust_after, self.desk.known().get(known)
         record = self.desk.records.record(known, error.trust if error else "candidate")
         if wanted is not None and record.trust == "candidate" and record.wins >= wanted:
-            why = f"its fix won {record.wins} times"
-            self.desk.records.set_trust(known, "trusted", "treewalk", why, self.desk.clock.now())
+            done, why = await self.desk.promote(known, f"its fix won {record.wins} times")
+            self._note("trusted" if done else "not trusted", f"{known} is {'' if done else 'not '}trusted: {why}")
 
     # small things
 

@@ -434,6 +434,12 @@ class TriageSettings(_Strict):
     default: Severity = "P3"
 
 
+class RedactSettings(_Strict):
+    """What is taken out of every text that is stored, shown or sent, besides secrets."""
+
+    emails: bool = False
+
+
 class Settings(_Strict):
     """All of treewalk.yaml. `windows` are shared by every tree file; `llm` belongs to a part that is still to come,
     and is kept as written here."""
@@ -443,6 +449,7 @@ class Settings(_Strict):
     windows: dict[str, Any] = Field(default_factory=dict)
     walk: WalkSettings = Field(default_factory=WalkSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
+    redact: RedactSettings = Field(default_factory=RedactSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     llm: dict[str, Any] = Field(default_factory=dict)
     triage: TriageSettings = Field(default_factory=TriageSettings)

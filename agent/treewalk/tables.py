@@ -72,6 +72,7 @@ def _row(error: KnownError, seen: Mapping[str, Any], record: Mapping[str, Any]) 
         "log_pattern": signature.log_pattern,
         "metric_condition": str(signature.metric_condition) if signature.metric_condition else None,
         "root_cause": error.root_cause,
+        "description": error.description,
         "root_node": error.root_node,
         "category": error.category,
         "severity": error.severity,

@@ -19,20 +19,10 @@ async def promote(
 ) -> tuple[bool, str]:
     """Trust a known error, unless it also fires on healthy days or that cannot be told.
 
-    It is tested on so many seconds of the past first; `force` says that a human takes that upon themselves. Whether it
-    was done, and why. Raises UsageError for an unknown one, StoreError.
+    It is tested on so many seconds of the past first, and on no less than a day; `force` says that a human takes that
+    upon themselves. Whether it was done, and why. Raises UsageError for an unknown one, StoreError.
     """
-    app = operations.app
-    error = known_error(app, id)
-    now = app.clock.now()
-    tested = await operations.learning.backtest(error, now - seconds, now)
-    if not force and (tested.false or tested.gaps):
-        count = len(tested.false)
-        why = f"it fired {count} times when all was well" if count else f"it could not be tested: {tested.gaps[0]}"
-        return False, why
-    why = f"promoted after {tested.points} points of the past" if not force else "promoted by force"
-    operations.lessons.set_trust(id, "trusted", who, why, app.clock.now())
-    return True, why
+    return await operations.learning.promote(known_error(operations.app, id), seconds, who, force=force)
 
 
 def set_trust(operations: Operations, id: str, trust: Trust, who: str) -> None:

@@ -16,6 +16,7 @@ from treewalk.model.condition import Answer
 from treewalk.model.diagnosis import Diagnosis, Findings, Measurement, RootCause, Suspect, Timing
 from treewalk.model.known import Fix, FixStep, KnownError, Match, Signature
 from treewalk.model.place import Place
+from treewalk.model.playbook import Playbook
 from treewalk.model.policy import Policy, Repeats
 from treewalk.model.tree import Tree
 from treewalk.model.verdict import Status, Verdict
@@ -159,6 +160,8 @@ class Scene:
         self.killed: str | None = None
         self.actions: dict[str, Any] = dict(KINDS)
         self.learned: list[Mapping[str, Any]] = []
+        self.playbooks: dict[str, Playbook] = {}
+        self.refuted: str | None = None  # why a candidate cannot be trusted
         self.blamed = True  # whether a diagnosis finds a culprit at all
         self.tree: Tree = make_tree({"reader": ["store"], "store": []})
 
@@ -174,7 +177,7 @@ class Scene:
             journal=self.audit,
             clock=self.clock,
             policy=self.policy,
-            shelf=Shelf({}, lambda kind: self.actions[kind](self.world)),
+            shelf=Shelf(self.playbooks, lambda kind: self.actions[kind](self.world)),
             tree=lambda name: replace(self.tree, sla=replace(self.tree.sla, name=name)),
             known=self.known,
             look=self.look,
@@ -186,6 +189,7 @@ class Scene:
             read_only=lambda: False,
             hands=lambda key: Hands(str, 5.0, key),
             learn=self.learn,
+            promote=self.promote,
             worker="worker-1",
             poll=1.0,
         )
@@ -219,6 +223,11 @@ class Scene:
             sla, measured, {"reader": verdict, "store": verdict}, (suspect,) if broken else (),
             cause if broken else None, match if broken else None, (), (), Findings(), (), Timing(now, now, 0.1),
         )  # fmt: skip
+
+    async def promote(self, id: str, because: str) -> tuple[bool, str]:
+        if self.refuted is None:
+            self.lessons.set_trust(id, "trusted", "treewalk", because, self.clock.now())
+        return self.refuted is None, self.refuted or because
 
     async def learn(self, document: Mapping[str, Any], number: int, at: float) -> Mapping[str, Any]:
         self.learned.append(document)

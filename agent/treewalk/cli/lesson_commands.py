@@ -11,6 +11,7 @@ import typer
 
 from treewalk.cli.common import PlainFormat, parse_span, put, put_json, signed, user
 from treewalk.errors import UsageError
+from treewalk.model.known import KnownError
 from treewalk.model.tree import nearest
 
 FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
@@ -41,7 +42,7 @@ def candidates(context: typer.Context, format: FormatOption = PlainFormat.TEXT) 
     for error in rows:
         told = _told(error)
         put(f"{error.id}")
-        for key in ("node", "log_pattern", "metric_condition", "root_cause", "fix"):
+        for key in ("node", "log_pattern", "metric_condition", "root_cause", "fix", "description"):
             put(f"    {key:<17} {told[key] or '-'}")
     put("" if rows else "no candidates")
 
@@ -55,13 +56,14 @@ def _told(error: Any) -> dict[str, Any]:
         "metric_condition": str(signature.metric_condition) if signature.metric_condition else None,
         "root_cause": error.root_cause,
         "fix": (error.fix.playbook or error.fix.type) if error.fix else None,
+        "description": error.description,
     }
 
 
 def promote(
     context: typer.Context,
     id: IdArgument,
-    since: Annotated[str, typer.Option(help="How far back it is tested first.")] = "1d",
+    since: Annotated[str, typer.Option(help="How far back it is tested first, a day at the least.")] = "1d",
     force: Annotated[bool, typer.Option("--force", help="Also when it fires on healthy days.")] = False,
     who: Annotated[str, typer.Option(help="Your name; needed with --force.")] = "",
 ) -> int:
@@ -73,7 +75,7 @@ def promote(
     if not done:
         put(f"{id} was not promoted: {why}; look at `treewalk memory backtest {id}`, or use --force --who NAME")
         return 1
-    put(f"{id} is trusted now")
+    put(f"{id} is trusted now: {why}")
     return 0
 
 
@@ -122,14 +124,15 @@ def export(
             raise UsageError(f"{id!r} was not learned", nearest(id, rows))
     wanted = ids or [id for id in rows if id in known and known[id].trust == "trusted"]
     records = Lessons(app.database).records()
-    added = add_to_file(
-        file, [_document(rows[id], known[id].trust, records.get(id, {})) for id in wanted if id in known]
-    )
+    added = add_to_file(file, [_document(rows[id], known[id], records.get(id, {})) for id in wanted if id in known])
     put(f"added {len(added)} known errors to {file}" + (f": {', '.join(added)}" if added else ""))
 
 
-def _document(document: Mapping[str, Any], trust: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    found = {**document, "trust": trust, "occurrence_count": int(record.get("fires", 0))}
+def _document(document: Mapping[str, Any], error: KnownError, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Its form in a file, in which it holds where it held here and nowhere else."""
+    found = {**document, "trust": error.trust, "occurrence_count": int(record.get("fires", 0))}
+    if error.signature.only_in_trouble:
+        found["signature"] = {**document["signature"], "only_in_trouble": True}
     if record.get("resolution_time_avg"):
         found["resolution_time_avg"] = f"{record['resolution_time_avg']:.0f}s"
     return found
@@ -174,6 +177,7 @@ def backtest(
                 "start": tested.start,
                 "end": tested.end,
                 "points": tested.points,
+                "covered": tested.covered,
                 "firings": [list(one) for one in tested.firings],
                 "false_alarms": [list(one) for one in tested.false],
                 "gaps": list(tested.gaps),
@@ -181,6 +185,7 @@ def backtest(
         )
     else:
         put(f"{id}: fired {len(tested.firings)} times since {clock(tested.start)}; {len(tested.false)} false alarms")
+        put(f"  looked at {tested.told}")
         for kind, found in (("fired", tested.firings), ("false alarm", tested.false)):
             for one in found:
                 put(f"  {clock(one[0])} to {clock(one[1])}  {kind}")

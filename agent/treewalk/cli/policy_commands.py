@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from treewalk.cli.common import PlainFormat, parse_span, put, put_json
+from treewalk.errors import UsageError
 
 FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
 
@@ -79,17 +80,36 @@ def _decision(step: Any, decision: Any) -> dict[str, Any]:
 
 
 @audit.command("verify")
-def verify(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> int:
-    """Whether every row is as it was written, none removed and none inserted. Exit code 1 when not."""
+def verify(
+    context: typer.Context,
+    head: Annotated[
+        str | None, typer.Option(help="The hash of a row that was kept elsewhere: it has to be among the rows still.")
+    ] = None,
+    format: FormatOption = PlainFormat.TEXT,
+) -> int:
+    """Whether every row is as it was written, none removed and none inserted. Exit code 1 when not.
+
+    The rows are held against each other and against the ledger, incidents, questions and trust. Who rewrites all of it
+    is found out only by the hash of the last row, which this prints, kept elsewhere and given as --head.
+    """
     from treewalk.store.audit import Audit
 
-    count, flaws = Audit(context.obj.app().database).verify()
+    kept = head.strip().lower() if head is not None else None
+    if kept is not None and (len(kept) != 64 or set(kept) - set("0123456789abcdef")):
+        raise UsageError("--head: a hash has 64 hexadecimal digits, as `treewalk audit verify` prints it")
+    audit = Audit(context.obj.app().database)
+    last = audit.head()
+    count, flaws = audit.verify(kept)
     if format is PlainFormat.JSON:
-        put_json({"rows": count, "whole": not flaws, "flaws": [{"row": f.seq, "what": f.what} for f in flaws]})
+        shown = {"row": last["seq"], "hash": last["hash"]} if last else None
+        found = [{"row": f.seq, "what": f.what} for f in flaws]
+        put_json({"rows": count, "whole": not flaws, "flaws": found, "head": shown})
     else:
         for flaw in flaws:
-            put(f"row {flaw.seq}: {flaw.what}")
+            put(str(flaw))
         put(f"{count} rows; {'the chain is whole' if not flaws else f'{len(flaws)} flaws'}")
+        if last:
+            put(f"head: {last['hash']} (row {last['seq']}); keep it elsewhere, and give it as --head the next time")
     return 1 if flaws else 0
 
 

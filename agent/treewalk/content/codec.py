@@ -225,6 +225,8 @@ def _known(e: KnownError) -> Json:
             "log_pattern": s.log_pattern,
             "node": s.node,
             "metric_condition": _condition(s.metric_condition) if s.metric_condition else None,
+            "only_in_trouble": s.only_in_trouble or None,
+            "learned": e.learned or None,
             "root_cause": e.root_cause,
             "root_node": e.root_node,
             "category": e.category,
@@ -249,7 +251,12 @@ def _known(e: KnownError) -> Json:
 
 def _read_known(data: Mapping[str, Any]) -> KnownError:
     condition, fix = data.get("metric_condition"), data.get("fix")
-    signature = Signature(data.get("log_pattern"), data.get("node"), _read_condition(condition) if condition else None)
+    signature = Signature(
+        data.get("log_pattern"),
+        data.get("node"),
+        _read_condition(condition) if condition else None,
+        data.get("only_in_trouble", False),
+    )
     return KnownError(
         id=data["id"],
         signature=signature,
@@ -265,6 +272,7 @@ def _read_known(data: Mapping[str, Any]) -> KnownError:
         last_seen=data.get("last_seen"),
         occurrence_count=data.get("occurrence_count", 0),
         resolution_time_avg=data.get("resolution_time_avg"),
+        learned=data.get("learned", False),
     )
 
 

@@ -21,7 +21,7 @@ ERROR_FIELDS = (
     "id", "signature", "root_cause", "root_node", "category", "severity", "description", "fix", "trust",
     "first_seen", "last_seen", "occurrence_count", "resolution_time_avg",
 )  # fmt: skip
-SIGNATURE_FIELDS = ("log_pattern", "node", "metric_condition")
+SIGNATURE_FIELDS = ("log_pattern", "node", "metric_condition", "only_in_trouble")
 FIX_FIELDS = ("type", "steps", "playbook", "with")
 FIX_TYPES = ("automated", "wait_and_verify", "escalate")
 SEVERITIES = ("low", "medium", "high", "critical")
@@ -54,11 +54,18 @@ def read_known_errors(root: Item, draft: KnownDraft) -> None:
 
 
 def from_document(document: Mapping[str, Any]) -> KnownError | None:
-    """A learned known error from its stored form; None where it cannot be read (any more)."""
+    """A learned known error from its stored form; None where it cannot be read (any more).
+
+    Where it names a node, that node has to be in trouble, whether its stored form says so or is older than that field.
+    """
     problems: list[Problem] = []
     item = parse(json.dumps(dict(document)).encode(), str(document.get("id", "learned")), problems)
     found = _error(item, problems) if item is not None else None
-    return replace(found, learned=True, trust="candidate") if found is not None and not problems else None
+    if found is None or problems:
+        return None
+    signature = found.signature
+    troubled = signature.only_in_trouble or signature.node is not None
+    return replace(found, learned=True, trust="candidate", signature=replace(signature, only_in_trouble=troubled))
 
 
 def check_nodes(errors: Iterable[KnownError], forest: Forest, problems: list[Problem]) -> None:
@@ -116,9 +123,9 @@ def _one_of(fields: Fields, key: str, allowed: tuple[str, ...], default: str) ->
 def _signature(fields: Fields) -> Signature:
     fields.what = "a signature"
     fields.closed(SIGNATURE_FIELDS)
-    if not any(fields.has(key) for key in SIGNATURE_FIELDS):
+    if not any(fields.has(key) for key in SIGNATURE_FIELDS if key != "only_in_trouble"):
         fields.problem(fields.item.place, "a signature without a signal would match everything; give it at least one")
-    elif set(fields.data) == {"node"}:  # with a misspelt key beside it, that key is what is wrong
+    elif set(fields.data) - {"only_in_trouble"} == {"node"}:  # with a misspelt key beside it, that key is what is wrong
         fields.problem(
             fields.data["node"].place,
             "a signature that names only a node is never met, as standing at a node is no error; "
@@ -128,7 +135,14 @@ def _signature(fields: Fields) -> Signature:
         log_pattern=fields.convert("log_pattern", _pattern),
         node=fields.text("node"),
         metric_condition=fields.convert("metric_condition", lambda value: parse_condition(str(value))),
+        only_in_trouble=fields.convert("only_in_trouble", _yes_or_no) or False,
     )
+
+
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
 
 
 def _pattern(value: Any) -> str:

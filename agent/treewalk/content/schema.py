@@ -136,7 +136,9 @@ def _known_errors() -> Json:
     }
     error = {
         "id": _TEXT,
-        "signature": _closed({"log_pattern": _TEXT, "node": _TEXT, "metric_condition": _TEXT}),
+        "signature": _closed(
+            {"log_pattern": _TEXT, "node": _TEXT, "metric_condition": _TEXT, "only_in_trouble": {"type": "boolean"}}
+        ),
         "root_cause": _TEXT, "root_node": _TEXT, "category": _TEXT, "description": _TEXT,
         "severity": {"enum": list(SEVERITIES)}, "trust": {"enum": list(TRUST)},
         "fix": _closed(fix), "first_seen": _TEXT, "last_seen": _TEXT,

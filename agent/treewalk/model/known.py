@@ -16,11 +16,16 @@ Trust = Literal["candidate", "trusted", "suspended", "retired"]
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Signals that have to hold all at once. `node` is a name, a glob, or `type:kafka_topic`; patterns are RE2."""
+    """Signals that have to hold all at once. `node` is a name, a glob, or `type:kafka_topic`; patterns are RE2.
+
+    `only_in_trouble`: it holds only while the known error's root node (the node itself, where none is named) is not
+    healthy. What treewalk learns by itself is so, as the series that moved may be those of another node.
+    """
 
     log_pattern: str | None = None
     node: str | None = None
     metric_condition: Condition | None = None
+    only_in_trouble: bool = False
 
     @property
     def specificity(self) -> int:
@@ -68,7 +73,7 @@ class KnownError:
     last_seen: str | None = None
     occurrence_count: int = 0
     resolution_time_avg: float | None = None  # seconds
-    learned: bool = False  # by treewalk itself: it asks for a node that is in trouble, not for its name alone
+    learned: bool = False  # by treewalk itself or taken from another team, and not (yet) written in a file here
 
 
 @dataclass(frozen=True, slots=True)

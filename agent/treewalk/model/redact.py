@@ -41,10 +41,24 @@ def _unless_harmless(match: re.Match[str]) -> str:
     head, value = match[1], match[2]
     bare = value.strip("\\\"'")
     quoted = value.startswith(('"', "'", "\\"))
-    if _HARMLESS.fullmatch(bare) or bare.startswith(MARK) or (len(bare) < 3 and not quoted):
+    if not bare or _HARMLESS.fullmatch(bare) or bare.startswith(MARK[:-1]) or (len(bare) < 3 and not quoted):
         return match[0]
     quote = value[: len(value) - len(value.lstrip("\\\"'"))]
     return f"{head}{quote}{MARK}{quote}"
+
+
+# What follows AUTH and is no user and no secret.
+_ABOUT_AUTH = (
+    r"(?i:failed|failure|fails?|required|requested|rejected|denied|ok|success\w*|succeeded|errors?|is|was|not|has|for|from"
+    r"|with|by|to|on|at|in|of|the|and|or|timeout|timed|attempts?|plain|login|xoauth2|cram-md5|digest-md5|ntlm|gssapi"
+    r"|scram-\S{1,20}|external|tls|ssl|default|locked|blocked|disabled|command|called|against|method|mechanisms?)(?![\w-])"
+)
+_ACL_SECRET = re.compile(r"(?<=[\s'\"])([><#!])(?!\[redacted\])[^\s'\"]{1,300}+")
+
+
+def _acl(match: re.Match[str]) -> str:
+    """The passwords (`>`, `<`) and their hashes (`#`, `!`) of a user of Redis marked."""
+    return _ACL_SECRET.sub(rf"\1{MARK}", match[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,7 @@ _RULES: tuple[_Rule, ...] = (
     _rule("smbclient|rpcclient", r"\b((?:smb|rpc)client\s[^\r\n\[]{0,100}?(?<=\s)-U\s{0,3}[^\s%]{1,60}%)(?!\[redacted\])\S{1,300}+", rf"\1{MARK}"),
     _rule("sshpass", r"\b(sshpass\s{1,3}-p\s{0,3})(?!\[redacted\])\S{1,300}+", rf"\1{MARK}"),
     _rule("curl|wget", r"\b((?:curl|wget)\s[^\r\n\[]{0,100}?(?<=\s)(?:-u|--user|--proxy-user)[\s=]{0,3}['\"]?[^\s:'\"]{1,100}:)(?!\[redacted\])[^\s'\"]{1,300}+", rf"\1{MARK}"),
+    _rule("login", r"(?i)\b((?:docker|podman|nerdctl|buildah|skopeo|helm|crane|oras)\s{1,3}(?:registry\s{1,3})?login\s[^\r\n\[]{0,200}?(?<=\s)-p[\s=]{0,3}+)(?![\s-]|\[redacted\])\S{1,300}+", rf"\1{MARK}"),
     _rule("login", r"(?i)\b(login\s{1,3}\S{1,100}\s{1,3}password\s{1,3})(?!\[redacted\])\S{1,300}+", rf"\1{MARK}"),
     # hashes of passwords
     _rule("$2|$argon2|$5$|$6$|$y$|pbkdf2_|scram-sha", r"(?:\$(?:2[abxy]|5|6|y|argon2i?d?)\$|\bpbkdf2_\w{1,10}\$|\bSCRAM-SHA-\d{1,3}\$)[./A-Za-z0-9$=,:+]{20,400}+", MARK),
@@ -127,8 +142,16 @@ _RULES: tuple[_Rule, ...] = (
     _rule("set password", r"(?i)\b(set\s{1,3}password\b[^=\r\n]{0,100}=\s{0,3})('[^']{1,500}+')", _unless_harmless),
     _rule("user.info", r"(?i)\b(user\.info\s{0,3}[:=]\s{0,3}['\"]?[^\s:'\"]{1,100}:)(?!\[redacted\])[^\s'\"]{1,300}+", rf"\1{MARK}"),
     _Rule(_HINTS, re.compile(r"(?i)\b((?:password|passphrase|passcode|token|secret|api[ _-]key)\s{1,3}is\s{1,3})(?=\S{0,100}\d)([^\s'\"\[]{6,300}+)"), _unless_harmless),
+    # commands and settings of Redis: in a line of their own, quoted, or with a digit in the secret
+    _rule("requirepass|masterauth", r"(?im)((?:^\s{0,20}|['\"`]|\bconfig\s{1,3}set\s{1,3})(?:requirepass|masterauth)\s{1,20})((?!\[redacted\])[^\s'\"]{1,300}+)(?=['\"`]?\s{0,3}$)", _unless_harmless),
+    _rule("requirepass|masterauth", r"(?i)\b((?:requirepass|masterauth)\s{1,20})(?=\S{0,100}\d)((?!\[redacted\])[^\s'\"]{1,300}+)", _unless_harmless),
+    _rule("auth ", rf"(?m)(?<![\w-])(AUTH\s{{1,3}}(?!{_ABOUT_AUTH})[\w.@-]{{1,60}}\s{{1,3}})(?!{_ABOUT_AUTH})((?!\[redacted\])[^\s'\"]{{1,300}}+)(?=['\"`]?\s{{0,3}}$)", _unless_harmless),
+    _rule("setuser", r"(?i)\bACL['\"]?\s{1,3}['\"]?SETUSER\b[^\r\n]{1,2000}+", _acl),
+    _Rule(_HINTS, re.compile(r"(?im)\b((?:password|passphrase|passcode)\s{1,3}(?:for|of)\s{1,3}(?:(?:the\s{1,3})?(?:user|role|account|key|database)\s{1,3})?['\"]?[^\s:'\"\[]{1,80}+['\"]?\s{0,3}(?::|=|\bis\b)\s{0,3})(?=\S{0,100}\d|\S{1,100}\s{0,3}$)((?!\[redacted\])[^\s'\"]{1,300}+)"), _unless_harmless),
     _rule("auth default", r"\b(AUTH default )(?!\[redacted\])[^\s'\"]{1,300}+", rf"\1{MARK}"),
     _rule("identified", r"(?i)\b(identified\s{1,3}(?:with\s{1,3}\S{1,60}\s{1,3})?by\s{1,3}(?:password\s{1,3})?)('[^']{1,500}+'|\"[^\"]{1,500}+\")", rf"\1'{MARK}'"),
+    _rule("identified", r"\b(IDENTIFIED\s{1,3}(?:WITH\s{1,3}\S{1,60}\s{1,3})?BY\s{1,3})(?!['\"\[]|(?:PASSWORD|RANDOM|VALUES)\b)[^\s'\",;]{1,300}+", rf"\1{MARK}"),
+    _rule("identified", r"(?i)\b((?:(?:alter|create)\s{1,3}(?:user|role)\b|grant\s)[^\r\n\[]{1,200}?\bidentified\s{1,3}(?:with\s{1,3}\S{1,60}\s{1,3})?by\s{1,3})(?!['\"\[]|(?:password|random|values)\b)[^\s'\",;]{1,300}+", rf"\1{MARK}"),
     _rule("auth", r"(?i)\b(AUTH\s{1,3})(?!.\[redacted\])(?:\"[^\"]{6,500}+\"|'[^']{6,500}+')", rf"\1'{MARK}'"),
     # signed addresses
     _rule("sig=|signature=|code=|x-amz-|token=", r"(?i)([?&](?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential|X-Goog-Signature|code|signature|sig)=)(?!\[redacted\])[^&\s'\"]{8,2000}+", rf"\1{MARK}"),
@@ -142,13 +165,24 @@ _SHORT = 200  # characters up to which what was found is kept for the next time
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}+@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
 
 
-def redact(text: str, *, emails: bool = False) -> str:
-    """The text with every secret replaced by a mark, and, where asked for, every e-mail address.
+_emails = False  # whether this process takes out e-mail addresses where nothing else is said
+
+
+def take_out_emails(on: bool) -> None:
+    """Say for this process, once its treewalk.yaml is read, whether e-mail addresses are taken out too."""
+    global _emails
+    _emails = on
+
+
+def redact(text: str, *, emails: bool | None = None) -> str:
+    """The text with every secret replaced by a mark, and, where asked for (`redact.emails` in treewalk.yaml), every
+    e-mail address.
 
     Linear in the text's length; applying it twice changes nothing.
     """
     found = _short(text) if len(text) <= _SHORT else _marked(text)
-    return _EMAIL.sub(MARK, found) if emails and "@" in found else found
+    wanted = _emails if emails is None else emails
+    return _EMAIL.sub(MARK, found) if wanted and "@" in found else found
 
 
 def _marked(text: str) -> str:

@@ -12,31 +12,42 @@ from collections.abc import Callable, Mapping, Sequence
 from treewalk.model.evidence import LogGroup
 from treewalk.model.series import LogLine
 
+MAX_TEXT = 16_000  # characters of an entry that are read at all; it may have many rows
 MAX_LINE = 4000  # characters looked at; a longer line says nothing more
 MAX_SAMPLE = 300
 _TEMPLATE_LENGTH = 200
 
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,200}(?:\x07|\x1b\\)|[@-Z\\-_])")
 _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _CLOCK = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
 _UNIT = r"(?:ns|us|µs|ms|s|m|h|d|[kKMGT]i?B|B)"
+MASK = re.compile(r"<(time|id|hex|ip|n|text)>")
+"""What stands in a template for something that varies."""
+
+
+def _mask(pattern: str) -> re.Pattern[str]:
+    """Digits are 0 to 9, as in the patterns that are made of templates."""
+    return re.compile(pattern.replace(r"\d", "[0-9]"))
+
+
 _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
-    (re.compile(r"\b\d{1,2}/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?: [+-]\d{4})?"), "<time>"),
-    (re.compile(rf"\b(?:[A-Z][a-z]{{2}} )?(?:{_MONTH}) {{1,2}}\d{{1,2}} {_CLOCK}(?: \d{{4}}\b)?"), "<time>"),
-    (re.compile(rf"\b\d{{1,2}} (?:{_MONTH}) \d{{4}} {_CLOCK}"), "<time>"),
-    (re.compile(rf"\b\d{{4}}/\d\d/\d\d {_CLOCK}"), "<time>"),
-    (re.compile(rf"\b{_CLOCK}\b"), "<time>"),
-    (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "<id>"),
-    (re.compile(r"(?<=-)(?=[a-f0-9]{0,10}\d)[a-f0-9]{8,10}-[a-z0-9]{5}\b"), "<id>"),  # the end of a pod's name
-    (re.compile(r"\b0x[0-9a-fA-F]{1,16}\b"), "<hex>"),
-    (re.compile(r"\b(?=[0-9a-f]{0,63}\d)(?=[0-9a-f]{0,63}[a-f])[0-9a-f]{8,64}\b"), "<hex>"),
-    (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b"), "<ip>"),
-    (re.compile(r"(?<![\w:])(?=[0-9a-fA-F:]{0,39}\d)(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{1,4}(?![\w:])"), "<ip>"),
-    (re.compile(rf"(?<![\w.])[-+]?\d+(?:[.,:]\d+)*(?:{_UNIT}(?!\w)|%)?(?=$|[^\w])"), "<n>"),
+    (MASK, "<text>"),  # what looks like a mask and was written so
+    (_mask(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
+    (_mask(r"\b\d{1,2}/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?: [+-]\d{4})?"), "<time>"),
+    (_mask(rf"\b(?:[A-Z][a-z]{{2}} )?(?:{_MONTH}) {{1,2}}\d{{1,2}} {_CLOCK}(?: \d{{4}}\b)?"), "<time>"),
+    (_mask(rf"\b\d{{1,2}} (?:{_MONTH}) \d{{4}} {_CLOCK}"), "<time>"),
+    (_mask(rf"\b\d{{4}}/\d\d/\d\d {_CLOCK}"), "<time>"),
+    (_mask(rf"\b{_CLOCK}\b"), "<time>"),
+    (_mask(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "<id>"),
+    (_mask(r"(?<=-)(?=[a-f0-9]{0,10}\d)[a-f0-9]{8,10}-[a-z0-9]{5}\b"), "<id>"),  # the end of a pod's name
+    (_mask(r"\b0x[0-9a-fA-F]{1,16}\b"), "<hex>"),
+    (_mask(r"\b(?=[0-9a-f]{0,63}\d)(?=[0-9a-f]{0,63}[a-f])[0-9a-f]{8,64}\b"), "<hex>"),
+    (_mask(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b"), "<ip>"),
+    (_mask(r"(?<![\w:])(?=[0-9a-fA-F:]{0,39}\d)(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{1,4}(?![\w:])"), "<ip>"),
+    (_mask(rf"(?<![\w.])[-+]?\d+(?:[.,:]\d+)*(?:{_UNIT}(?!\w)|%)?(?=$|[^\w])"), "<n>"),
     # one word in quotes, where it is not the value of a field
-    (re.compile(r"(?<=[\s(=])(?<!: )(?<!, )(?:'[^'\s]{1,100}'|(?<!=)\"[^\"\s]{1,100}\")(?!\s?:)"), "<text>"),
-    (re.compile(r"(?<=[A-Za-z_-])\d+\b"), "<n>"),
+    (_mask(r"(?<=[\s(=])(?<!: )(?<!, )(?:'[^'\s]{1,100}'|(?<!=)\"[^\"\s]{1,100}\")(?!\s?:)"), "<text>"),
+    (_mask(r"(?<=[A-Za-z_-])\d+\b"), "<n>"),
 )
 _WORDS = r"ERROR|ERR|FATAL|CRITICAL|CRIT|PANIC|EMERG|ALERT|SEVERE"
 _FIELD = r"\b(?:level|lvl|severity|levelname)\"?\s?[=:]\s?\"?"
@@ -69,12 +80,26 @@ _BAD_LEVELS = frozenset(("error", "err", "fatal", "critical", "crit", "panic", "
 _CALM_LEVELS = frozenset(("trace", "debug", "info", "notice", "information"))
 
 
-def clean(text: str) -> str:
-    """Text from a stranger without ANSI sequences and control characters, line breaks and tabs as spaces."""
-    text = text[:MAX_LINE]
+def readable(text: str) -> str:
+    """A stranger's text as people see it: no ANSI sequences, control characters as spaces, only line breaks stay.
+
+    Log patterns are searched in this, and learned from it.
+    """
+    text = text[:MAX_TEXT]
     if text.isprintable():
         return text
-    text = _ANSI.sub("", text)
+    if "\x1b" in text:
+        text = _ANSI.sub("", text)
+    return "\n".join(row if row.isprintable() else _printable(row) for row in text.split("\n"))
+
+
+def clean(text: str) -> str:
+    """Text from a stranger without ANSI sequences and control characters, line breaks and tabs as spaces."""
+    text = readable(text)[:MAX_LINE]
+    return text if text.isprintable() else _printable(text)
+
+
+def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -83,12 +108,20 @@ def template(line: str) -> str:
     text = clean(line)
     for pattern, mask in _MASKS:
         text = pattern.sub(mask, text)
-    return " ".join(text.split())[:_TEMPLATE_LENGTH]
+    return _cut(" ".join(text.split()))
+
+
+def _cut(text: str) -> str:
+    """The beginning of a template; a mask is in it whole or not at all."""
+    if len(text) <= _TEMPLATE_LENGTH:
+        return text
+    split = [m.start() for m in MASK.finditer(text) if m.start() < _TEMPLATE_LENGTH < m.end()]
+    return text[: split[0] if split else _TEMPLATE_LENGTH]
 
 
 def is_error(text: str, labels: Mapping[str, str] | None = None) -> bool:
     """Whether a line reports an error: by its own level, its labels, or the look of an exception."""
-    head = text[:MAX_LINE]
+    head = readable(text)[:MAX_LINE]
     level = _own_level(head.split("\n", 1)[0])
     if level is not None:
         return level or bool(_CRASH.search(head))
@@ -124,7 +157,7 @@ def group_errors(node: str, lines: Sequence[LogLine], redact: Callable[[str], st
 
 def _telling(text: str) -> str:
     """The row that names the error: of a trace the exception, else the first."""
-    head = text[: MAX_LINE * 4]
+    head = readable(text)
     rows = [row for row in head.splitlines() if row.strip()]
     if len(rows) < 2:
         return head

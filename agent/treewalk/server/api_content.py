@@ -99,6 +99,7 @@ def _known_errors(service: Service, after: str, limit: int) -> dict[str, Any]:
                 "node": error.signature.node,
                 "root_node": error.root_node,
                 "root_cause": error.root_cause,
+                "description": error.description,
                 "category": error.category,
                 "severity": error.severity,
                 "fix": error.fix.type if error.fix else None,

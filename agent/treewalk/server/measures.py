@@ -14,8 +14,8 @@ from treewalk.errors import TreewalkError
 from treewalk.model.diagnosis import Measurement
 from treewalk.model.events import Event, NodeJudged, StageDone
 from treewalk.ports import Journal
-from treewalk.store.casebook import LIVE
 from treewalk.store.inbox import Accepted, Inbox
+from treewalk.store.memory import LIVE
 
 if TYPE_CHECKING:
     from treewalk.operations import Operations

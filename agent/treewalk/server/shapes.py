@@ -223,6 +223,7 @@ class KnownErrorRow(Shape):
     node: str | None
     root_node: str | None
     root_cause: str
+    description: str
     category: str
     severity: str
     fix: str | None

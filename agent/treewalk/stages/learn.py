@@ -14,10 +14,10 @@ from typing import Any
 from treewalk.model.acting import Plan, canonical
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.evidence import Anomaly, LogGroup
-from treewalk.model.templates import clean
+from treewalk.model.redact import MARK
+from treewalk.model.templates import MASK, clean
 from treewalk.model.tree import Node, Sla, Tree
 
-_MASK = re.compile(r"<(time|id|hex|ip|n|text)>")
 _SLOTS = {
     "time": r"[\dA-Za-z:., /+-]{4,40}",
     "id": r"[\w-]{5,40}",
@@ -26,6 +26,10 @@ _SLOTS = {
     "n": r"[-+]?\d[\d.,:]*[A-Za-zµ%]{0,3}",
     "text": r"\S{1,102}",
 }
+# A redacted value's quotes may be others than they were, and what held a mark itself leaves half of one.
+_VARIES = re.compile(rf"{MASK.pattern}|[\\\"']*{re.escape(MARK)}[\]\\\"']*")
+_SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
+_HIDDEN = ".+"  # what is redacted may be several words
 _COUNTERS = ("_total", "_count", "_sum", "_bucket")
 _COMPOUND = re.compile(r"\s(?:and|or|unless|[-+*/%^]|[<>=!]=?)\s")
 _OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
@@ -90,7 +94,7 @@ def _telling(groups: Iterable[LogGroup], places: list[str]) -> LogGroup | None:
 
 def _words(template: str) -> int:
     """Words that say something: letters, not masks."""
-    return len(re.findall(r"[A-Za-z]{3,}", _MASK.sub(" ", template)))
+    return len(re.findall(r"[A-Za-z]{3,}", _VARIES.sub(" ", template)))
 
 
 def _deviating(anomalies: Iterable[Anomaly], places: list[str]) -> Anomaly | None:
@@ -100,24 +104,23 @@ def _deviating(anomalies: Iterable[Anomaly], places: list[str]) -> Anomaly | Non
 
 
 def pattern_of(template: str) -> str:
-    """An RE2 pattern for lines of a template: what was masked varies, everything else is literal."""
+    """An RE2 pattern for lines of a template: what was masked or redacted varies, everything else is literal."""
     parts, last = [], 0
-    for mask in _MASK.finditer(template):
-        parts += [_literal(template[last : mask.start()]), _SLOTS[mask[1]]]
-        last = mask.end()
-    parts.append(_literal(template[last:]))
-    whole, kept = "", []
+    for found in _VARIES.finditer(template):
+        parts += [*_literal(template[last : found.start()]), _SLOTS[found[1]] if found[1] else _HIDDEN]
+        last = found.end()
+    parts += _literal(template[last:])
+    whole = ""
     for part in parts:  # whole parts only: a cut slot would be another pattern
         if len(whole) + len(part) > _LONGEST:
             break
         whole += part
-        kept.append(part)
-    return "".join(kept)
+    return whole
 
 
-def _literal(text: str) -> str:
-    escaped = re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", text)
-    return re.sub(r"\s+", r"\\s+", escaped)
+def _literal(text: str) -> list[str]:
+    """The parts of a pattern that match a text itself, one a character; space is any space."""
+    return [r"\s+" if one.isspace() else _SPECIAL.sub(r"\\\1", one) for one in re.findall(r"\s+|\S", text)]
 
 
 def condition_of(found: Anomaly, window: float, share: float = _ALONE) -> str:

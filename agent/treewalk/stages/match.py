@@ -19,10 +19,10 @@ from treewalk.model.condition import Answer, Condition
 from treewalk.model.known import KnownError, Match, SignalOutcome
 from treewalk.model.redact import redact
 from treewalk.model.series import LogLine
+from treewalk.model.templates import readable
 from treewalk.model.tree import Node
 
 MAX_NEAR_MISSES = 5
-_MAX_LINE = 16_000  # characters of a line that patterns are run over
 # With these in it, a pattern that is in a line need not be in the text of all lines.
 _NOT_ACROSS = ("\\A", "\\z", "\\Z", "(?-")
 
@@ -80,7 +80,7 @@ class _Lines:
     """A node's lines, searched all at once: one pass over their whole text, and a second look at the line found."""
 
     def __init__(self, lines: Sequence[LogLine]) -> None:
-        self._texts = [line.text[:_MAX_LINE].encode("utf-8", "replace") for line in lines]
+        self._texts = [readable(line.text).encode("utf-8", "replace") for line in lines]
         self._whole = b"\n".join(self._texts)
         self._starts = [0, *accumulate(len(text) + 1 for text in self._texts)]
 
@@ -109,11 +109,11 @@ async def match(
 ) -> MatchResult:
     """Every known error against every node that it may concern.
 
-    `lines` are the raw lines of each node's log, `log_gaps` tells why others could not be read, `ask` puts a
-    condition to the node's metric source and `cite` gives the evidence id for (node, kind). A signal that could
-    not be looked at is unknown, and then the error is a near miss at the most. `troubled` are the nodes that are not
-    healthy: what treewalk learned by itself holds only there (None: everywhere). `truncated` are the nodes of whose
-    log the source gave only the newest lines.
+    `lines` are the lines of each node's log as they came (patterns see them as people do), `log_gaps` tells why
+    others could not be read, `ask` puts a condition to the node's metric source and `cite` gives the evidence id for
+    (node, kind). A signal that could not be looked at is unknown, and then the error is a near miss at the most.
+    `troubled` are the nodes that are not healthy: signatures that say `only_in_trouble` hold only there (None:
+    everywhere). `truncated` are the nodes of whose log the source gave only the newest lines.
     """
     matching = _Matching(index, lines, log_gaps, cite, troubled, truncated)
     pairs = [(error, node) for node in nodes for error in index.candidates(node) if matching.worth_asking(error, node)]
@@ -180,7 +180,7 @@ class _Matching:
     def one(self, error: KnownError, node: Node, answers: Mapping[_Question, Answer]) -> Match:
         """How one known error stands at one node."""
         signature, signals = error.signature, []
-        if signature.node is not None:
+        if signature.node is not None or signature.only_in_trouble:
             signals.append(self._node(error, node))
         if signature.log_pattern is not None:
             signals.append(self._log(signature.log_pattern, node))
@@ -189,9 +189,9 @@ class _Matching:
         return Match(error, node.name, tuple(signals))
 
     def _node(self, error: KnownError, node: Node) -> SignalOutcome:
-        if error.learned and self.troubled is not None and not self._in_trouble(error, node):
+        if error.signature.only_in_trouble and not self._in_trouble(error, node):
             return SignalOutcome("node", "not", f"{error.root_node or node.name} is not in trouble")
-        return SignalOutcome("node", "holds", f"{node.name} is {error.signature.node}")
+        return SignalOutcome("node", "holds", f"{node.name} is {error.signature.node or 'in trouble'}")
 
     def _in_trouble(self, error: KnownError, node: Node) -> bool:
         return self.troubled is None or (error.root_node or node.name) in self.troubled

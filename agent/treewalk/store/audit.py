@@ -10,6 +10,7 @@ from typing import Any
 
 from treewalk.model.acting import canonical
 from treewalk.store.cleaning import cleaned, cleaned_text
+from treewalk.store.crosscheck import missing, witnesses
 from treewalk.store.database import Database, Writer
 
 FIRST = "0" * 64
@@ -17,10 +18,13 @@ FIRST = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """A row that is not as it was written: its number and what is wrong."""
+    """What is not as it was written: the row's number (None where no row can be named) and what is wrong."""
 
-    seq: int
+    seq: int | None
     what: str
+
+    def __str__(self) -> str:
+        return self.what if self.seq is None else f"row {self.seq}: {self.what}"
 
 
 class Audit:
@@ -43,11 +47,33 @@ class Audit:
         )
         return [{**row, "data": json.loads(row["data"])} for row in reversed(found)]
 
-    def verify(self) -> tuple[int, list[Flaw]]:
-        """How many rows there are, and every one that was changed, removed or inserted."""
-        rows = self.database.query("SELECT * FROM audit ORDER BY seq")
-        head = self.database.query("SELECT seq, hash FROM audit_head")
-        return len(rows), flaws(rows, head[0] if head else None)
+    def verify(self, kept: str | None = None) -> tuple[int, list[Flaw]]:
+        """How many rows there are, and everything that was changed, removed or inserted, as far as it can be told.
+
+        The chain is held against itself, against the tables that are written with it, and against `kept`, the hash of
+        a row that was noted elsewhere: without that, whoever rewrites the whole database is not found out.
+        """
+        tables = witnesses(self.database)  # before the rows: what comes meanwhile is not missed in them
+        found = self.database.query(
+            "SELECT audit.*, (SELECT seq FROM audit_head WHERE one = 1) AS head_seq,"
+            " (SELECT hash FROM audit_head WHERE one = 1) AS head_hash FROM audit ORDER BY seq"
+        )
+        wrong = flaws(found, self.head() if not found else _head_beside(found[0]))
+        wrong += [Flaw(None, what) for what in missing(found, tables)]
+        if kept is not None and not any(row["hash"] == kept for row in found):
+            wrong.append(
+                Flaw(None, f"no row has the hash that was kept ({kept[:16]}…): the audit was cut or rewritten")
+            )
+        return len(found), wrong
+
+    def head(self) -> Mapping[str, Any] | None:
+        """The number and the hash of the last row, to be kept elsewhere; None where there is none."""
+        found = self.database.query("SELECT seq, hash FROM audit_head WHERE one = 1")
+        return found[0] if found else None
+
+
+def _head_beside(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return {"seq": row["head_seq"], "hash": row["head_hash"]} if row["head_seq"] is not None else None
 
 
 def append(db: Writer, at: float, kind: str, who: str, data: Mapping[str, Any], incident: int | None = None) -> int:

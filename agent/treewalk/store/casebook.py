@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from treewalk.errors import UsageError
@@ -13,11 +13,10 @@ from treewalk.model.redact import redact
 from treewalk.store.audit import append
 from treewalk.store.cleaning import cleaned, cleaned_text
 from treewalk.store.database import Database, Writer
-from treewalk.store.memory import write_diagnosis
+from treewalk.store.memory import LIVE, write_diagnosis
 from treewalk.store.relapse import came_late
 
 State = Literal["open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying", "closed", "diagnosed"]
-LIVE = ("open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying")
 _RUNNING = (  # incidents that an action of a living process runs for; what a dead one began, nobody waits for
     "SELECT l.incident FROM ledger AS l JOIN workers AS w ON w.id = l.worker WHERE l.outcome IS NULL"
 )
@@ -64,14 +63,20 @@ class Casebook:
         with self.database.writing() as db:
             return _open(db, sla, cause, at)
 
-    def trouble(self, start: float, end: float) -> list[tuple[float, float]]:
-        """When incidents were open between two times: from and to, as far as it is known."""
+    def trouble(self, start: float, end: float, slas: Collection[str]) -> list[tuple[float, float]]:
+        """When incidents of these SLAs were open between two times: from and to, as far as it is known."""
         rows = self.database.query(
-            "SELECT opened, closed FROM incidents WHERE status = 'violated' AND opened <= ?"
+            "SELECT number, sla, opened, closed, state FROM incidents WHERE status = 'violated' AND opened <= ?"
             " AND (closed IS NULL OR closed >= ?)",
             [end, start],
         )
-        return [(row["opened"], row["closed"] or row["opened"]) for row in rows]
+        joined = self.database.query("SELECT incident, sla FROM incident_slas")
+        theirs = {row["incident"] for row in joined if row["sla"] in slas}
+        return [
+            (row["opened"], row["closed"] or (end if row["state"] in LIVE else row["opened"]))
+            for row in rows
+            if row["sla"] in slas or row["number"] in theirs
+        ]
 
     def enter(self, number: int, state: State, text: str, at: float, data: Mapping[str, Any] | None = None) -> bool:
         """Move an incident to a state with a line in its timeline; False when it is closed already."""

@@ -41,6 +41,10 @@ class Lessons:
         rows = self.database.query("SELECT * FROM learned ORDER BY created, id")
         return [{**row, "document": json.loads(row["document"])} for row in rows]
 
+    def learned_here(self, id: str) -> bool:
+        """Whether treewalk learned it from an incident of its own; what was imported has none."""
+        return bool(self.database.query("SELECT 1 FROM learned WHERE id = ? AND incident IS NOT NULL", [id]))
+
     def trusts(self) -> Mapping[str, Trust]:
         """What was decided about the trust in known errors, learned or written in files, by id."""
         return {row["id"]: row["trust"] for row in self.database.query("SELECT id, trust FROM trust")}

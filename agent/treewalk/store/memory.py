@@ -13,6 +13,9 @@ from treewalk.store.database import Database, SqliteDatabase, Writer
 from treewalk.store.schema import VERSION
 
 __all__ = ["VERSION", "MemoryStore"]
+LIVE = ("open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying")
+"""States of an incident that is not over."""
+_NEVER = 1e18  # Unix seconds
 _COLUMNS = "number, opened, sla, status, root_node, known_error, state, ending"
 
 
@@ -86,10 +89,11 @@ class MemoryStore:
 
 
 def write_diagnosis(db: Writer, number: int, diagnosis: Diagnosis, document: Mapping[str, Any]) -> None:
-    """Put a diagnosis into an incident's row and count its known error."""
+    """Put a diagnosis into an incident's row, and count its known error: a violation once, however often looked at."""
     cause = diagnosis.root_cause
     known = diagnosis.known_error.error.id if diagnosis.known_error else None
     at = diagnosis.timing.at
+    counted = known is not None and _counted(db, number, diagnosis.sla, known, at, diagnosis.measurement.onset)
     db.execute(
         "UPDATE incidents SET status = ?, root_node = ?, known_error = ?, document = ?, words = ? WHERE number = ?",
         [
@@ -102,12 +106,25 @@ def write_diagnosis(db: Writer, number: int, diagnosis: Diagnosis, document: Map
         ],
     )
     if known is not None:
-        db.execute(_COUNT, [known, at, at])
+        db.execute(_COUNT, [known, at, at, 0 if counted else 1])
+
+
+def _counted(db: Writer, number: int, sla: str, known: str, at: float, onset: float | None) -> bool:
+    """Whether a known error was counted already for this incident, or for another record of the same violation: one of
+    the SLA that lives, or lived on after the violation's onset."""
+    marks = ", ".join("?" for _ in LIVE)
+    return bool(
+        db.query(
+            "SELECT 1 AS one FROM incidents WHERE known_error = ? AND (number = ? OR (sla = ? AND opened <= ?"  # noqa: S608
+            f" AND (state IN ({marks}) OR coalesce(closed, opened) >= ?))) LIMIT 1",
+            [known, number, sla, at, *LIVE, _NEVER if onset is None else onset],
+        )
+    )
 
 
 _COUNT = (
     "INSERT INTO known_error_statistics (id, occurrence_count, first_seen, last_seen) VALUES (?, 1, ?, ?)"
-    " ON CONFLICT (id) DO UPDATE SET occurrence_count = known_error_statistics.occurrence_count + 1,"
+    " ON CONFLICT (id) DO UPDATE SET occurrence_count = known_error_statistics.occurrence_count + ?,"
     " first_seen = CASE WHEN excluded.first_seen < known_error_statistics.first_seen"
     " THEN excluded.first_seen ELSE known_error_statistics.first_seen END,"
     " last_seen = CASE WHEN excluded.last_seen > known_error_statistics.last_seen"

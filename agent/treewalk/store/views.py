@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from treewalk.store.casebook import LIVE
 from treewalk.store.database import Database
+from treewalk.store.memory import LIVE
 
 _ROW = "severity, number, opened, sla, status, root_node, known_error, state, ending, why, updated, closed"
 _LIVE = ", ".join("?" for _ in LIVE)

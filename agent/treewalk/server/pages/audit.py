@@ -26,5 +26,7 @@ async def show(room: Room, request: Request, session: Session) -> Response:
 async def verify(room: Room, request: Request, session: Session) -> Response:
     """Every row is read again, and the chain with it: one such look at a time."""
     async with room.verifying:
+        head = await asyncio.to_thread(room.operations.audit.head)
         count, flaws = await asyncio.to_thread(room.operations.audit.verify)
-    return room.part("audit_verified.html", count=count, flaws=flaws[:_MOST_FLAWS], many=len(flaws), at=room.now())
+    shown, many = flaws[:_MOST_FLAWS], len(flaws)
+    return room.part("audit_verified.html", count=count, flaws=shown, many=many, head=head, at=room.now())

@@ -13,7 +13,7 @@ from treewalk.server.pages.approvals import may_answer
 from treewalk.server.pages.rendering import render
 from treewalk.server.pages.room import Room, number_of
 from treewalk.server.pages.sessions import Session
-from treewalk.store.casebook import LIVE
+from treewalk.store.memory import LIVE
 
 _A_PAGE = 50
 _PARTS = ("summary", "ask", "plan", "outcome", "timeline", "diagnosis")

@@ -35,7 +35,9 @@ async def decide(room: Room, request: Request, session: Session, form: Mapping[s
     if what == "promote":
         done, why = await promote(room.operations, id, _DAY, who)
         said = (
-            f"{id} is trusted now" if done else f"{id} was not promoted: {why}. `treewalk memory promote` can force it"
+            f"{id} is trusted now: {why}"
+            if done
+            else f"{id} was not promoted: {why}. `treewalk memory promote` can force it"
         )
     elif what in _DONE:
         await asyncio.to_thread(set_trust, room.operations, id, _DONE[what], who)
