@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -47,6 +48,9 @@ def read_playbook(root: Item, problems: list[Problem]) -> Playbook | None:
     if verify is not None:
         verify.what = "verify"
         verify.closed(VERIFY_FIELDS)
+    cost = fields.number("cost") or 0.0
+    if not (0 <= cost < math.inf):
+        fields.problem(fields.data["cost"].place, f"the cost of {name or 'a playbook'} has to be a number from 0")
     for step in (*steps, *undo):
         check_step(step, parameters, problems)
     if name is None or len(problems) > before:
@@ -61,7 +65,7 @@ def read_playbook(root: Item, problems: list[Problem]) -> Playbook | None:
         verify_place=verify.item.place if verify is not None else None,
         undo=undo,
         touches=tuple(text for text, _ in fields.texts("touches")),
-        cost=fields.number("cost") or 0.0,
+        cost=cost,
     )
 
 

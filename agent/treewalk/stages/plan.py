@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -76,7 +76,7 @@ def _plan(tree: Tree, node: Node, fix: Fix, shelf: Shelf, error: KnownError | No
         steps, undo, verify, cost = book.steps, book.undo, fill(book.verify, values, node), book.cost
         title = book.name
     making = _Making(tree, node, values, shelf)
-    planned = making.steps(steps)
+    planned = _priced(making.steps(steps), cost)
     if not any(step.changes or step.kind in ("wait", "verify") for step in planned):
         raise NoPlan(f"{title} does nothing")
     return Plan(
@@ -89,7 +89,17 @@ def _plan(tree: Tree, node: Node, fix: Fix, shelf: Shelf, error: KnownError | No
         known_error=error.id if error else None,
         playbook=fix.playbook,
         basis="known" if error else "remedy",
-        cost=cost + math.fsum(s.facts.cost for s in planned if s.facts),
+        cost=math.fsum(s.facts.cost for s in planned if s.facts) if any(s.changes for s in planned) else cost,
+    )
+
+
+def _priced(steps: Sequence[PlannedStep], cost: float) -> tuple[PlannedStep, ...]:
+    """The steps with the price of their playbook on the first that changes something: a bound that it breaks is met
+    before anything has begun, not half-way through."""
+    first = next((n for n, step in enumerate(steps) if step.changes), None)
+    return tuple(
+        replace(step, facts=replace(step.facts, cost=step.facts.cost + cost)) if n == first and step.facts else step
+        for n, step in enumerate(steps)
     )
 
 
