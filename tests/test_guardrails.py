@@ -9,7 +9,7 @@ import pytest
 from treewalk.actions import action
 from treewalk.content.workspace import Workspace, load_workspace
 from treewalk.errors import ContentError
-from treewalk.model.acting import Context, Decision, Plan
+from treewalk.model.acting import Context, Decision, Plan, Record
 from treewalk.stages.decide import decide
 from treewalk.stages.plan import Shelf, plan
 from treewalk.tables import guardrails
@@ -71,3 +71,45 @@ def test_the_bounds_of_cost_stand_in_the_table(tmp_path: Path) -> None:
 def test_a_playbook_cannot_cost_less_than_nothing(tmp_path: Path, cost: str) -> None:
     with pytest.raises(ContentError, match=r"mend\.yaml:2:\d+: (the cost of mend|cost: .* is not a number)"):
         workspace(tmp_path, "{}\n", mend=f"cost: {cost}\n{MEND}")
+
+
+SEEN = (
+    "errors:\n- id: mine\n  signature: {{node: store, metric_condition: up < 1}}\n  root_node: store\n  root_cause: x\n"
+    "  fix:\n    steps:\n    - {{action: docker_exec, container: redis, command: '{command}'}}\n"
+    "    - {{action: verify, check: up > 0, timeout: 60s}}\n"
+)
+
+
+def exec_decision(folder: Path, command: str) -> Decision:
+    """What is decided about a command that is the fix of a trusted known error."""
+    (folder / "known_errors").mkdir()
+    (folder / "known_errors" / "all.yaml").write_text(SEEN.format(command=command))
+    found = workspace(folder, "{}\n")
+    [error] = [one for one in found.known_errors if one.id == "mine"]
+    made = plan(found.forest.tree("fresh"), "store", error, Shelf(found.playbooks, action))
+    context = Context(NOW, "store", record=Record(), unhealthy_for=1e6, digest=made.digest)
+    return decide(made.steps[0], context, found.policy)
+
+
+@pytest.mark.parametrize("command", ["redis-cli CONFIG SET activedefrag yes", "redis-cli CLIENT KILL AGE 300"])
+def test_a_harmless_command_is_allowed_as_the_fix_of_a_trusted_known_error(tmp_path: Path, command: str) -> None:
+    found = exec_decision(tmp_path, command)
+    assert (found.ruling, found.rule) == ("proceed", "tier known")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cp /dev/null /var/lib/redis/dump.rdb",
+        "rabbitmqctl reset",
+        "redis-cli EXPIRE orders 0",
+        "psql -f /x.sql",
+        "redis-cli CONFIG SET maxmemory 1",
+        "rsync -a /empty/ /data/",
+    ],
+)
+def test_a_command_that_can_destroy_data_is_refused_though_its_known_error_is_trusted(
+    tmp_path: Path, command: str
+) -> None:
+    found = exec_decision(tmp_path, command)
+    assert (found.ruling, found.rule) == ("refuse", "never tier")

@@ -101,7 +101,8 @@ class ExecParameters(BaseModel):
 
 
 class DockerExec:
-    """Run one command inside a running container. Deleting, granting, stopping and shells are never allowed."""
+    """Run one command inside a running container. Deleting, granting, stopping and shells are never allowed; of clients
+    that can destroy data (redis-cli, psql, rabbitmqctl, cp, …) only what is known to be harmless is."""
 
     kind: ClassVar[str] = "docker_exec"
     tier: ClassVar[Autonomy] = Autonomy.KNOWN
