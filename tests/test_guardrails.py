@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from treewalk.actions import action
 from treewalk.content.workspace import Workspace, load_workspace
 from treewalk.errors import ContentError
 from treewalk.model.acting import Context, Decision, Plan, Record
+from treewalk.model.known import Fix, FixStep
 from treewalk.stages.decide import decide
-from treewalk.stages.plan import Shelf, plan
+from treewalk.stages.plan import NoPlan, Shelf, plan
 from treewalk.tables import guardrails
 
 NOW = 1_790_000_000.0
@@ -33,7 +35,11 @@ def workspace(folder: Path, settings: str, remedy: str = "{playbook: mend}", men
 
 
 def planned(found: Workspace) -> Plan:
-    return plan(found.forest.tree("fresh"), "store", None, Shelf(found.playbooks, action))
+    return plan(found.forest.tree("fresh"), "store", None, _shelf(found))
+
+
+def _shelf(found: Workspace) -> Shelf:
+    return Shelf(found.playbooks, action, found.policy.allow.by_parameter)
 
 
 def decisions(found: Workspace, made: Plan, spent: float = 0.0) -> Sequence[Decision]:
@@ -86,7 +92,7 @@ def exec_decision(folder: Path, command: str) -> Decision:
     (folder / "known_errors" / "all.yaml").write_text(SEEN.format(command=command))
     found = workspace(folder, "{}\n")
     [error] = [one for one in found.known_errors if one.id == "mine"]
-    made = plan(found.forest.tree("fresh"), "store", error, Shelf(found.playbooks, action))
+    made = plan(found.forest.tree("fresh"), "store", error, _shelf(found))
     context = Context(NOW, "store", record=Record(), unhealthy_for=1e6, digest=made.digest)
     return decide(made.steps[0], context, found.policy)
 
@@ -113,3 +119,71 @@ def test_a_command_that_can_destroy_data_is_refused_though_its_known_error_is_tr
 ) -> None:
     found = exec_decision(tmp_path, command)
     assert (found.ruling, found.rule) == ("refuse", "never tier")
+
+
+CALL = "{playbook: call-endpoint, with: {url: 'http://app:8080/-/reload'}}"
+BACK = "{playbook: roll-back-config, with: {path: /etc/app/a, good: /etc/app/b, process: app}}"
+
+
+@pytest.mark.parametrize(("remedy", "key"), [(CALL, "endpoints"), (BACK, "folders")])
+def test_what_a_shipped_playbook_may_reach_is_nothing_unless_the_workspace_allows_it(
+    tmp_path: Path, remedy: str, key: str
+) -> None:
+    found = workspace(tmp_path, "{}\n", remedy)
+    with pytest.raises(NoPlan, match=f"nothing is allowed by policy.allow.{key}"):
+        planned(found)
+
+
+def test_what_the_workspace_allows_bounds_the_shipped_playbooks(tmp_path: Path) -> None:
+    allow = "policy: {allow: {endpoints: ['http://app:8080/-/'], folders: [/etc/app]}}\n"
+    found = workspace(tmp_path, allow, CALL)
+    assert planned(found).steps[0].params["allow"] == ["http://app:8080/-/"]
+    assert guardrails(found.policy)["endpoints"] == "http://app:8080/-/"
+    node = replace(found.forest.nodes["store"], fields={"remedy": {"playbook": "roll-back-config", "with": FILES}})
+    tree = replace(found.forest, nodes={"store": node}).tree("fresh")
+    with pytest.raises(NoPlan, match="does not lie below /etc/app"):
+        plan(tree, "store", None, _shelf(found))
+
+
+FILES = {"path": "/etc/passwd", "good": "/etc/app/b", "process": "app"}
+
+
+@pytest.mark.parametrize("key", ["allow", "within"])
+def test_who_calls_a_shipped_playbook_cannot_widen_what_it_may_reach(tmp_path: Path, key: str) -> None:
+    remedy = f"{{playbook: call-endpoint, with: {{url: 'http://anywhere/x', {key}: ['http://anywhere/']}}}}"
+    with pytest.raises(ContentError, match=f"no parameter '{key}'; what may be reached stands in treewalk.yaml"):
+        workspace(tmp_path, "{}\n", remedy)
+
+
+@pytest.mark.parametrize(
+    ("step", "key"),
+    [
+        ("{action: docker_exec, container: c, argv: '{{ a }}', shape: '{{ a }}'}", "shape"),
+        ("{action: docker_exec, container: c, argv: [redis-cli, '{{ a }}'], shape: [redis-cli, '{{ a }}']}", "shape"),
+        ("{action: http_call, url: '{{ a }}', allow: ['{{ a }}']}", "allow"),
+        ("{action: http_call, url: 'http://a/{{ node.name }}', allow: ['{% if 1 %}http://a/{% endif %}']}", "allow"),
+        ("{action: file_rollback, path: /a/b, good: /a/c, within: ['{{ node.name }}']}", "within"),
+    ],
+)
+def test_what_bounds_a_step_is_no_template(tmp_path: Path, step: str, key: str) -> None:
+    with pytest.raises(ContentError, match=rf"mend\.yaml:4:3: {key} cannot hold a template: .*; write it out"):
+        workspace(tmp_path, "{}\n", mend=f"parameters: {{a: {{type: list, default: []}}}}\nsteps:\n- {step}\n")
+
+
+def test_a_stored_step_whose_bounds_are_a_template_makes_no_plan(tmp_path: Path) -> None:
+    found = workspace(tmp_path, "{}\n")
+    step = FixStep("http_call", {"url": "http://a/x", "allow": ["{{ node.name }}"]}, found.known_errors[0].place)
+    error = replace(found.known_errors[0], fix=Fix("automated", steps=(step,)))
+    with pytest.raises(NoPlan, match="allow is a template"):
+        plan(found.forest.tree("fresh"), "store", error, _shelf(found))
+
+
+@pytest.mark.parametrize(
+    "allow",
+    ["{endpoints: [app]}", "{endpoints: ['http://a@b/']}", "{endpoints: ['http://*/']}", "{endpoints: ['http://a/?b']}",
+     "{endpoints: ['file:///etc']}", "{folders: [/]}", "{folders: [etc]}", "{folders: [/etc/../x]}",
+     "{folders: ['//']}"],
+)  # fmt: skip
+def test_an_allowance_without_bounds_is_refused(tmp_path: Path, allow: str) -> None:
+    with pytest.raises(ContentError, match=r"treewalk\.yaml:1:\d+: .*such as"):
+        workspace(tmp_path, f"policy: {{allow: {allow}}}\n")

@@ -41,6 +41,8 @@ def guardrails(rules: Policy) -> dict[str, str]:
         f" in {format_duration(repeats.within)}",
         "returns": f"{returns.tries} fixes that do not last {format_duration(returns.within)} are the last",
         "cost": _costs(rules),
+        "endpoints": ", ".join(rules.allow.endpoints) or "none but those that steps name",
+        "folders": ", ".join(rules.allow.folders) or "none but those that steps name",
         "blast radius": "any" if rules.blast_radius is None else f"at most {rules.blast_radius} SLAs",
         "rehearsal": "needed" if rules.rehearse else "not needed",
         "forbidden": "; ".join(str(scope) for scope in rules.forbid) or "nothing more",

@@ -81,7 +81,8 @@ class ContainerRestart:
 
 class ExecParameters(BaseModel):
     """`argv` is run as it stands, without a shell, and has to match `shape`: a list of words and patterns
-    (`<int>`, `<word>`, `<duration>`, `<path:/var/log/>`, `<a|b>`) declared where a human reviews it."""
+    (`<int>`, `<word>`, `<duration>`, `<path:/var/log/>`, `<a|b>`) declared where a human reviews it, and no
+    template."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

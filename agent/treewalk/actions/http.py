@@ -57,8 +57,9 @@ Header = Annotated[Name, AfterValidator(_ascii)]
 
 
 class CallParameters(BaseModel):
-    """`allow` are the URL prefixes that may be called, written where a human reviews them: scheme, host and port have
-    to be the same, the path has to lie below. `headers` may hold ${NAME}; `json` is sent as the body."""
+    """`allow` are the URL prefixes that may be called, written where a human reviews them, never a template: scheme,
+    host and port have to be the same, the path has to lie below. Left out, `policy.allow.endpoints` of the workspace
+    counts. `headers` may hold ${NAME}; `json` is sent as the body."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

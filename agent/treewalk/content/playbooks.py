@@ -15,7 +15,7 @@ from treewalk.content.wording import in_words
 from treewalk.content.yaml import Item
 from treewalk.model.known import FixStep
 from treewalk.model.place import Problem
-from treewalk.model.playbook import FLOW, TYPES, Parameter, Playbook
+from treewalk.model.playbook import ALLOWED, FLOW, REVIEWED, TYPES, Parameter, Playbook
 from treewalk.model.quantity import parse_duration
 from treewalk.model.tree import nearest
 
@@ -160,8 +160,11 @@ def _check_action(step: FixStep, problem: Any) -> None:
         if key not in model.model_fields:
             problem(unknown_key(key, model.model_fields, step.action))
     for name, field in model.model_fields.items():
-        if field.is_required() and name not in own:
+        if field.is_required() and name not in own and name not in ALLOWED:
             problem(f"{step.action} needs `{name}`")
+    for name in REVIEWED:
+        if has_template(own.get(name)):
+            problem(_filled_in(name))
     if has_template(own) or any(key not in model.model_fields for key in own):
         return
     try:
@@ -170,6 +173,13 @@ def _check_action(step: FixStep, problem: Any) -> None:
         for entry in error.errors(include_url=False):
             if entry["type"] != "missing":
                 problem(in_words(".".join(str(p) for p in entry["loc"]) or step.action, entry))
+
+
+def _filled_in(name: str) -> str:
+    why = f"{name} cannot hold a template: whoever calls it could fill in anything"
+    if name in ALLOWED:
+        return f"{why}; write it out, or leave it out, and {ALLOWED[name]} of treewalk.yaml counts"
+    return f"{why}; write it out, with <word>, <int> or <a|b> where words differ"
 
 
 def _check_text(text: str, parameters: Mapping[str, Parameter], problem: Any) -> None:

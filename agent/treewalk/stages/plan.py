@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from treewalk.model.acting import Plan, PlannedStep, VerifySpec
 from treewalk.model.known import Fix, FixStep, KnownError
-from treewalk.model.playbook import FLOW, Playbook
+from treewalk.model.playbook import ALLOWED, FLOW, REVIEWED, Playbook
 from treewalk.model.quantity import parse_duration
 from treewalk.model.tree import Node, Tree
 from treewalk.ports import Action
@@ -29,10 +29,12 @@ class NoPlan(Exception):
 
 @dataclass(frozen=True)
 class Shelf:
-    """What plans are made from: playbooks by name, and actions by kind."""
+    """What plans are made from: playbooks by name, actions by kind, and what a workspace allows (`policy.allow`), by
+    the parameter that it fills in where a step leaves it out."""
 
     playbooks: Mapping[str, Playbook]
     action: Callable[[str], Action]
+    allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def plan(tree: Tree, node: str, error: KnownError | None, shelf: Shelf) -> Plan:
@@ -212,6 +214,7 @@ class _Making:
             for key, value in params.items()
             if value is not None and key not in _NOT_PARAMETERS and (key != "node" or at is None)
         }
+        own |= self._bounds(index, step, action)
         try:
             model = action.parameters.model_validate(own)
         except ValidationError as error:
@@ -226,6 +229,19 @@ class _Making:
             purpose=purpose,
             facts=action.facts(model),
         )
+
+    def _bounds(self, index: int, step: FixStep, action: Action) -> dict[str, Any]:
+        """What the step may reach, as its author wrote it or, where that is left out, as the workspace allows it."""
+        found = {}
+        for name in (name for name in REVIEWED if name in action.parameters.model_fields):
+            written = step.params.get(name)
+            if "{{" in str(written) or "{%" in str(written):
+                raise NoPlan(f"step {index + 1}, {step.action}: {name} is a template, and bounds nothing")
+            if written is None and name in ALLOWED:
+                found[name] = self.shelf.allowed.get(name, ())
+                if not found[name]:
+                    raise NoPlan(f"step {index + 1}, {step.action}: nothing is allowed by {ALLOWED[name]}")
+        return found
 
     def _flow(self, index: int, kind: str, params: Mapping[str, Any], purpose: str) -> PlannedStep:
         try:
