@@ -161,6 +161,13 @@ def test_the_kill_switch_and_its_file(workspace: Path, target: Target) -> None:
     assert run(workspace, "fix", "fresh_one")[0] == 0
 
 
+def test_half_a_kill_switch_is_told(workspace: Path, target: Target) -> None:
+    (workspace / ".treewalk" / "KILL").mkdir(parents=True)
+    code, out, _ = run(workspace, "kill", "deploy under way")
+    assert (code, "the kill switch is on" in out) == (0, True)
+    assert out.splitlines()[-1] == "but the file KILL cannot be written (Is a directory)"
+
+
 def test_policy_explains_itself(workspace: Path) -> None:
     text = run(workspace, "policy", "table")[1]
     assert "http_call                  full" in text

@@ -267,8 +267,10 @@ def kill(
     from treewalk.operations import Operations
 
     operations = Operations(context.obj.app())
-    operations.kill(user(), why)
+    problems = operations.kill(user(), why)
     put(f"the kill switch is on; `treewalk revive` turns it off, and so does nothing else ({operations.kill_file})")
+    for problem in problems:
+        put(f"but {line(problem)}")
 
 
 def revive(context: typer.Context) -> None:
