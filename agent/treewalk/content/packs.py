@@ -10,7 +10,7 @@ from typing import Any
 
 from treewalk.content.fixes import check_fixes
 from treewalk.content.known_errors import KnownDraft, read_known_errors
-from treewalk.content.workspace import Workspace
+from treewalk.content.workspace import Workspace, scrape_intervals
 from treewalk.content.yaml import parse
 from treewalk.errors import ContentError, UsageError
 from treewalk.model.place import Problem
@@ -78,7 +78,8 @@ def read_pack(file: Path, namespace: str, workspace: Workspace) -> list[dict[str
     draft = KnownDraft(problems)
     if item is not None:
         read_known_errors(item, draft)
-    check_fixes(draft.errors.values(), workspace.forest, workspace.playbooks, problems)
+    intervals = scrape_intervals(workspace.settings)
+    check_fixes(draft.errors.values(), workspace.forest, workspace.playbooks, problems, intervals)
     if item is None or problems:
         raise ContentError(sorted(set(problems)))
     fields = Fields(item, [], "")
