@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from treewalk.model.acting import Autonomy
@@ -208,7 +207,8 @@ def endpoint(text: str) -> str:
 
 def folder(text: str) -> str:
     """A folder below which files may be replaced. Raises ValueError for the root, and for one with detours."""
-    path = PurePosixPath(text)
-    if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2 or any(c in "{}$*" for c in text):
+    parts = text.split("/")
+    below_root = parts[0] == "" and any(part not in ("", ".") for part in parts)
+    if not below_root or ".." in parts or any(c in "{}$*" for c in text):
         raise ValueError("it has to be an absolute path without '..' below the root, such as /etc/app")
     return text
