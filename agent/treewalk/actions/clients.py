@@ -291,7 +291,7 @@ BROKERS = re.compile(r"(kafka|connect|zookeeper|rabbitmq|pulsar|bookkeeper)-[a-z
 
 ORDINARY = names(
     "install split sort link patch rename mount ar mc nats hive rake rails az influx etcd vault consul nomad mysql"
-    " mariadb mongo postgres goose aws git ceph hbase hadoop detox stress rdb fd sed tee ln cp mv zip restic zfs"
+    " mariadb mongo postgres goose aws git ceph hbase hadoop detox stress rdb fd zip restic"
     " find"
 )
 """Names that are also words, or names of services: they count where a program stands, and not among other words."""
