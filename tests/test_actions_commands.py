@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from treewalk.actions.clients import ORDINARY
 from treewalk.actions.commands import classes_of, matches
+from treewalk.actions.danger import INTERPRETERS
 from treewalk.model.acting import NEVER_CLASSES, ChangeClass
 
 from tests.support.hostile import HOSTILE
 
 _DELETES, _CLUSTER, _SCHEMA = ChangeClass.DELETES_DATA, ChangeClass.CLUSTER_OPERATION, ChangeClass.ALTERS_SCHEMA
+_UNPROVEN = ChangeClass.UNPROVEN
 _SHELL, _RIGHTS, _STOPS = ChangeClass.RUNS_SHELL, ChangeClass.GRANTS_RIGHTS, ChangeClass.STOPS_HOST
 
 DESTRUCTIVE = {
@@ -116,6 +120,134 @@ DESTRUCTIVE = {
     "kill 1": _STOPS,
     "kill -s KILL 1": _STOPS,
     "tee /proc/sysrq-trigger": _STOPS,
+    "systemctl isolate rescue.target": _STOPS,
+    "systemctl start reboot.target": _STOPS,
+    **dict.fromkeys(
+        [
+            "cp /dev/null /var/lib/redis/dump.rdb",
+            "mv /data/a /data/b",
+            "tee /data/a",
+            "ln -sf /dev/null /data/a",
+            "install /dev/null /data/a",
+            "rsync -a /empty/ /data/",
+            "sed -i d /data/a",
+            "gzip /data/a",
+            "tar xf /tmp/x -C /",
+            "sort -o /data/a /dev/null",
+            "sort --compress-program=/tmp/x a",
+            "find /data -fprint /data/a",
+            "find /data -ok cat {} +",
+            "cryptsetup erase /dev/sda",
+            "nvme format /dev/nvme0n1",
+            "curl -o /data/a http://127.0.0.1/x",
+            "curl -T /etc/hosts http://127.0.0.1/x",
+            "curl -w '%output{/data/a}' http://127.0.0.1/x",
+            "curl gopher://127.0.0.1:6379/_SET",
+            "curl dict.example:6379/SET",
+            "curl -K /tmp/x",
+            "wget -O /data/a http://127.0.0.1/x",
+            "wget http://127.0.0.1/x",
+            "redis-cli EXPIRE orders 0",
+            "redis-cli expire orders 0",
+            "redis-cli -n 1 PEXPIREAT orders 1",
+            "redis-cli CONFIG SET maxmemory 1",
+            "redis-cli CONFIG SET maxmemory 2gb",
+            "redis-cli CONFIG SET maxmemory-policy allkeys-lru",
+            "redis-cli CONFIG SET activedefrag yes maxmemory 1",
+            "redis-cli CONFIG SET",
+            "redis-cli CONFIG REWRITE",
+            "redis-cli LPOP q 100000",
+            "redis-cli SPOP s 10",
+            "redis-cli XADD s MAXLEN 0 '*' a b",
+            "redis-cli XGROUP SETID s g 0",
+            "redis-cli XAUTOCLAIM s g c 0 0",
+            "redis-cli SWAPDB 0 1",
+            "redis-cli RENAME a b",
+            "redis-cli SET a b",
+            "redis-cli RESTORE a 0 x REPLACE",
+            "redis-cli SORT a STORE b",
+            "redis-cli BGSAVE",
+            "redis-cli CLIENT KILL TYPE replica",
+            "redis-cli DEBUG RELOAD",
+            "redis-cli -r 10 SET a b",
+            "redis-cli --pipe",
+            "redis-cli -x SET a",
+            "redis-cli --rdb /data/a",
+            "redis-cli --functions-rdb /data/a",
+            "redis-cli --lru-test 1000",
+            "redis-cli --user PING SET a b",
+            "redis-cli",
+            "redis-cli -h 10.0.0.1",
+            "redis-cli-6.2 SET a b",
+            "valkey-cli SET a b",
+            "/opt/redis/bin/REDIS-CLI SET a b",
+            "redis-benchmark -t set",
+            "redis-check-aof --fix /data/a",
+            "psql -f /x.sql",
+            "psql",
+            "psql -d orders",
+            "psql -c 'SELECT 1' -f /x.sql",
+            "psql -tAf /x.sql",
+            "psql -o /data/a -c 'SELECT 1'",
+            "psql -c 'SELECT lo_unlink(1)'",
+            "psql -c 'SELECT public.count(1)'",
+            "psql -c 'SELECT \"f\"(1)'",
+            "psql -c 'SELECT 1 INTO t'",
+            "psql -c 'SELECT 1; UPDATE t SET a = 1'",
+            "psql -c 'WITH a AS (UPDATE t SET a = 1 RETURNING 1) SELECT 1'",
+            "psql -c 'UPDATE t SET a = 1'",
+            "psql -c 'EXPLAIN ANALYZE UPDATE t SET a = 1'",
+            "psql -c 'VACUUM FULL t'",
+            "psql -c 'DO $$ BEGIN END $$'",
+            "psql -c 'CALL p()'",
+            "psql -c 'SELECT 1 /* a */'",
+            r"psql -c '\i /x.sql'",
+            "psql-14 -f /x.sql",
+            "pg_restore -c x",
+            "pg_ctl stop",
+            "mysql",
+            "mysql -e 'source /x.sql'",
+            "mysql -e 'SELECT 1 /*! INTO OUTFILE a */'",
+            "mysql -e 'RESET MASTER'",
+            "mysql --init-command=x -e 'SELECT 1'",
+            "mysql --defaults-file=/x -e 'SELECT 1'",
+            "mysqladmin flush-logs",
+            "mongosh /x.js",
+            "mongosh --eval 'db.serverStatus()' /x.js",
+            "mongosh --eval 'db.a.updateMany({}, {})'",
+            "mongorestore /x",
+            "sqlite3 /data/a",
+            "etcdutl snapshot restore x",
+            "aws s3 cp a s3://b",
+            "hdfs dfs -mv a b",
+        ],
+        _UNPROVEN,
+    ),
+    **dict.fromkeys(
+        [
+            "rabbitmqctl reset",
+            "rabbitmqctl --node a reset",
+            "rabbitmqctl eval 'a().'",
+            "rabbitmqctl import_definitions /x",
+            "rabbitmq-queues rebalance all",
+            "rabbitmqadmin get queue=q ackmode=ack_requeue_false",
+            "zkServer.sh stop",
+            "zkServer stop",
+            "zkCleanup.sh -n 3",
+            "kafka-consumer-groups --group g --reset-offsets --to-latest --all-topics --execute",
+            "kafka-consumer-groups.sh --group g --del",
+            "kafka-console-producer.sh --topic t",
+            "kafka-run-class.sh kafka.admin.X",
+            "kafka-server-start.sh x",
+            "kcat -b b -t t",
+            "kcat -b b -P -t t",
+            "etcdctl put a b",
+            "etcdctl defrag",
+            "etcdctl member remove x",
+            "consul leave",
+        ],
+        _CLUSTER,
+    ),
 }
 HARMLESS = [
     "redis-cli PING",
@@ -124,8 +256,6 @@ HARMLESS = [
     "redis-cli CLIENT KILL AGE 300",
     "redis-cli CLIENT LIST",
     "redis-cli CONFIG SET activedefrag yes",
-    "redis-cli CONFIG SET maxmemory 2gb",
-    "redis-cli CONFIG SET maxmemory-policy allkeys-lru",
     "redis-cli CONFIG SET lazyfree-lazy-user-del yes",
     "redis-cli -h 10.0.0.5 -p 6379 CONFIG GET maxclients",
     "redis-cli XACK stream group 1-0",
@@ -150,6 +280,30 @@ HARMLESS = [
     "timeout 5 redis-cli PING",
     "date +%Y-%m-%d",
     "celery -A app inspect ping",
+    "redis-cli CONFIG SET active-defrag-threshold-lower 5",
+    "redis-cli --no-auth-warning -a x CLIENT KILL TYPE normal",
+    "redis-cli --bigkeys",
+    "valkey-cli PING",
+    "psql -XtAc 'SELECT count(*) FROM pg_stat_activity' orders",
+    "psql -U postgres -c \"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle' AND pid <> 1\"",
+    "psql -c 'SHOW max_connections' -c 'EXPLAIN SELECT 1'",
+    "mysql -uroot -psecret -e 'SHOW PROCESSLIST'",
+    "mysql -e 'KILL 4711'",
+    "mysqladmin -psecret ping",
+    "rabbitmqctl close_connection '<a.b.1.2>' slow",
+    "rabbitmq-diagnostics -q check_running",
+    "kafka-broker-api-versions --bootstrap-server b:9092",
+    "zkServer.sh status",
+    "etcdctl endpoint health",
+    "curl -fsS -o /dev/null -w '%{http_code}' https://app.example/-/reload",
+    "wget -qO- http://127.0.0.1:8080/-/reload",
+    "find /var/log/app -name '*.log' -mtime -5",
+    "gosu app redis-cli PING",
+    "systemctl restart mysql",
+    "supervisorctl restart redis-cli-exporter",
+    "ls -l /usr/bin/redis-cli",
+    "airflow dags trigger orders",
+    "myctl install plugin",
 ]
 
 
@@ -170,10 +324,46 @@ def test_a_harmless_command_is_not(command: str) -> None:
     assert classes_of(shlex.split(command)) == frozenset()
 
 
-@pytest.mark.parametrize("command", DESTRUCTIVE)
-def test_a_program_that_runs_another_does_not_hide_it(command: str) -> None:
-    for wrapper in (["timeout", "5"], ["nice"], ["nohup"], ["setsid", "--wait"]):
-        assert classes_of([*wrapper, *shlex.split(command)]) & NEVER_CLASSES
+_WRAPPERS = (
+    "timeout 5", "timeout -k 5 --signal=KILL 5", "nice", "nice -n 5", "ionice -c 3", "nohup", "setsid --wait",
+    "stdbuf -oL", "time", "taskset 1", "chrt 1", "flock /tmp/lock", "env", "env -i A=b", "busybox", "toybox", "xargs",
+    "xargs -n 1",
+    "find /tmp -exec", "fd x -x", "sudo", "su-exec redis", "gosu redis", "tini --", "dumb-init", "chroot /", "unshare",
+    "nsenter -t 2", "systemd-run", "watch", "/usr/bin/timeout 5", "./nice", "TIMEOUT 5", "exec", "command --",
+    "sshpass -p x",
+    "rlwrap", "/lib64/ld-linux-x86-64.so.2", "unknown-wrapper-of-a-user",
+)  # fmt: skip
+_SHELLS = ("sh -c", "bash -lc", "/bin/sh -ec", "su -c", "python3 -c", "perl -e", "flock /x -c", "ssh host", "watch -x")
+_PATHS = ("", "/usr/bin/", "/opt/x/../bin/", "./")
+_CASES = (str, str.upper, str.capitalize)
+
+
+@st.composite
+def _wrapped(draw: st.DrawFn) -> list[str]:
+    """A destructive command by another road: behind wrappers, by a path, in capitals, as the text of a shell."""
+    program, *args = shlex.split(draw(st.sampled_from(sorted(DESTRUCTIVE))))
+    program = draw(st.sampled_from(_CASES))(program)
+    if "/" not in program:
+        program = draw(st.sampled_from(_PATHS)) + program
+    argv = [program, *args]
+    if draw(st.booleans()) and not draw(st.booleans()):
+        return [*draw(st.sampled_from(_SHELLS)).split(), shlex.join(argv)]
+    for wrapper in draw(st.lists(st.sampled_from(_WRAPPERS), max_size=3)):
+        argv = [*wrapper.split(), *argv]
+    return argv
+
+
+@settings(max_examples=3000, deadline=None)
+@given(_wrapped())
+def test_no_wrapper_path_or_spelling_hides_what_is_of_the_never_tier(argv: list[str]) -> None:
+    if not any("unknown-wrapper" in word for word in argv) or not _is_ordinary(argv):
+        assert classes_of(argv) & NEVER_CLASSES
+
+
+def _is_ordinary(argv: list[str]) -> bool:
+    """A name that is also a word, or an interpreter, behind a program that nobody knows: the shape bounds it."""
+    names = [posixpath.basename(word).lower() for word in argv]
+    return any(name in ORDINARY or re.sub(r"[\d.]+$", "", name) in INTERPRETERS or name == "kill" for name in names)
 
 
 def test_no_words_are_of_no_class() -> None:

@@ -237,6 +237,51 @@ def test_it_says_of_itself_whether_it_may_be_repeated_and_that_delete_deletes() 
     assert one.facts(params()).touches == ("endpoint http://allowed.example/api/x",)
 
 
+DESTRUCTIVE: list[dict[str, Any]] = [
+    {"url": "http://allowed.example/api/orders/_delete_by_query"},
+    {"url": "http://allowed.example/api/v1/admin/tsdb/delete_series"},
+    {"url": "http://allowed.example/api/v1/admin/tsdb/clean_tombstones"},
+    {"url": "http://allowed.example/api/containers/x/exec"},
+    {"url": "http://allowed.example/api/containers/prune"},
+    {"url": "http://allowed.example/api/?query=DROP%20TABLE%20orders"},
+    {"url": "http://allowed.example/api/?query=%44ROP+TABLE+orders", "method": "GET"},
+    {"url": "http://allowed.example/api/?query=%2544ROP%2520TABLE"},
+    {"url": "http://allowed.example/api/?_method=delete"},
+    {"url": "http://allowed.example/api/purgeQueue"},
+    {"url": "http://allowed.example/api/#drop"},
+    {"json": {"query": "drop table orders"}},
+    {"json": {"action": {"deleteTopics": ["a"]}}},
+    {"json": ["\uff24\uff32\uff2f\uff30 TABLE orders"]},
+    {"json": {"cmd": ["redis-cli", "EXPIRE", "orders", "0"]}},
+    {"json": {"cmd": "redis-cli EXPIRE orders 0"}},
+    {"json": {"cmd": ["cp", "/dev/null", "/data/a"]}},
+    {"json": {"cmd": "cp /dev/null /data/a"}},
+    {"json": {"Cmd": ["sh", "-c", "id"]}},
+    {"headers": {"X-HTTP-Method-Override": "DELETE"}},
+    {"headers": {"x-http-method": " delete "}},
+]
+
+
+@pytest.mark.parametrize("call", DESTRUCTIVE, ids=str)
+def test_what_a_call_says_in_path_query_or_body_is_judged_like_a_command(call: dict[str, Any]) -> None:
+    assert action(KIND).facts(params(**call)).classes
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"url": "http://allowed.example/api/-/reload"},
+        {"url": "http://allowed.example/api/v1/dags/orders/dagRuns", "json": {"conf": {"env": "production"}}},
+        {"url": "http://allowed.example/api/cache/warm?view=all&sort=name"},
+        {"url": "http://allowed.example/api/connections/reconnect", "json": {"reason": "patch of the link is there"}},
+        {"json": {"node": "redis-1", "count": 3, "deep": [{"on": True}, None]}},
+    ],
+    ids=str,
+)
+def test_a_call_that_mends_is_of_no_class(call: dict[str, Any]) -> None:
+    assert action(KIND).facts(params(**call)).classes == frozenset()
+
+
 async def test_nobody_there_is_unreachable() -> None:
     base = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(SourceUnreachable, match="not reachable"):

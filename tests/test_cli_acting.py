@@ -106,12 +106,35 @@ def test_a_plan_waits_for_a_human_and_yes_does_not_override_it(workspace: Path, 
     ask_first(workspace)
     fixing = start(workspace, "fix", "fresh_one", "--yes")
     code, out, _ = when_asking(workspace, "approve")
-    assert (code, out.strip()) == (0, "incident 1: approved")
+    assert (code, out.splitlines()[-1]) == (0, "incident 1: approved")
     out, err = fixing.communicate(timeout=90)
     assert fixing.returncode == 0, err
     assert f"{user()}, as ann approved it (cli)" in err
     code, _, err = run(workspace, "approve", "1", "--who", "bob")
     assert (code, "asks nothing" in err) == (2, True)
+
+
+def test_an_answer_is_to_the_plan_that_was_shown_and_to_no_other(workspace: Path, target: Target) -> None:
+    ask_first(workspace)
+    fixing = start(workspace, "fix", "fresh_one")
+    deadline = time.monotonic() + 60
+    while "treewalk approve 1 --plan " not in (shown := run(workspace, "incidents", "show", "1")[1]):
+        assert time.monotonic() < deadline
+    digest = shown.split("treewalk approve 1 --plan ")[1].split("`")[0]
+    for part in ("a", "b", "c"):  # every step with its values
+        assert f"url={target.url}/mend/one/{part}" in shown
+    assert (f"plan {digest}: mend at store_one" in shown, len(digest)) == (True, 12)
+    for other in ("0" * 12, digest[:4], digest + "0"):
+        code, out, err = run(workspace, "approve", "1", "--plan", other)
+        assert (code, out, f"asks about plan {digest} now" in err) == (2, "", True)
+        assert not target.calls
+    code, out, _ = run(workspace, "approve", "1", "--plan", digest.upper())
+    assert (code, out.splitlines()[-1]) == (0, "incident 1: approved")
+    assert out.splitlines()[0] == f"plan {digest}: mend at store_one"
+    assert f"url={target.url}/mend/one/a" in out
+    _, err = fixing.communicate(timeout=90)
+    assert fixing.returncode == 0, err
+    assert f"`treewalk approve 1 --plan {digest}`" in err
 
 
 @pytest.mark.parametrize("who", ["", "ann", "x" * 30_000, "ann\n\x1b[2K", ", as root"])
@@ -157,6 +180,13 @@ def test_the_kill_switch_and_its_file(workspace: Path, target: Target) -> None:
     assert run(workspace, "revive")[1].strip() == "the kill switch is off"
     assert not target.calls
     assert run(workspace, "fix", "fresh_one")[0] == 0
+
+
+def test_half_a_kill_switch_is_told(workspace: Path, target: Target) -> None:
+    (workspace / ".treewalk" / "KILL").mkdir(parents=True)
+    code, out, _ = run(workspace, "kill", "deploy under way")
+    assert (code, "the kill switch is on" in out) == (0, True)
+    assert out.splitlines()[-1] == "but the file KILL cannot be written (Is a directory)"
 
 
 def test_policy_explains_itself(workspace: Path) -> None:

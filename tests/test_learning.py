@@ -426,6 +426,41 @@ async def _holds(node: Node, condition: Any) -> Answer:
     return Answer("holds", "90 is more than 60")
 
 
+FILES = {
+    "deep": "# ours\nerrors:\n    -   id: old   # kept\n        signature:\n            log_pattern: 'x'\n",
+    "two": "errors:\n  - id: old\n    signature:\n      log_pattern:   'x'   # kept\n    # as it is\n",
+    "flat": "errors:\n- id: old\n  signature: { log_pattern: 'x' }",
+    "folded": "errors:\n  - id: old\n    root_cause: >-\n      a long\n      text\n"
+    "    signature: {log_pattern: x}\n# the end\n",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_export_leaves_every_character_and_indents_like_the_file(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "known.yaml"
+    file.write_text(FILES[name])
+    add_to_file(file, [DOCUMENT])
+    text = file.read_text()
+    assert text.startswith(FILES[name])
+    [line] = [one for one in text.splitlines() if one.endswith("id: learned-1")]
+    [old] = [one for one in text.splitlines() if "id: old" in one]
+    assert line[: line.index("id")] == old[: old.index("id")]
+    signature = next(
+        one for one in text.splitlines()[text.count("\n", 0, text.index("learned-1")) :] if "log_pattern" in one
+    )
+    assert len(signature) - len(signature.lstrip()) == {"deep": 12, "two": 6, "flat": 4, "folded": 6}[name]
+    assert add_to_file(file, [DOCUMENT]) == []
+
+
+@pytest.mark.parametrize("text", ["", "errors: []\n", "errors:\n  - {id: old}\nnotes: 1\n", "errors: [{id: old}]\n"])
+def test_export_into_a_file_of_another_form_adds_to_its_errors(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "known.yaml"
+    file.write_text(text)
+    assert add_to_file(file, [DOCUMENT]) == ["learned-1"]
+    assert add_to_file(file, [DOCUMENT]) == []
+    assert ("notes: 1" in file.read_text()) is ("notes" in text)
+
+
 def test_export_into_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "tree.yaml"
     file.write_text("metrics: {}\n")

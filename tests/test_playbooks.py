@@ -22,8 +22,9 @@ SUPERVISED = {"supervisor_process": "writer", "supervisor_group": "primary"}
 REDIS = {"host": "10.0.0.5"}
 STUCK = {"streams": ["events:1"], "consumer_group": "writers"}
 QUERY = {"fingerprint": "select * from events where %"}
-ENDPOINT = {"url": "http://app:8080/-/reload", "allow": ["http://app:8080/-/"]}
-CONFIG = {"path": "/etc/app/app.conf", "good": "/etc/app/app.good", "within": ["/etc/app"]}
+ENDPOINT = {"url": "http://app:8080/-/reload"}
+CONFIG = {"path": "/etc/app/app.conf", "good": "/etc/app/app.good"}
+ALLOWED = {"allow": ("http://app:8080/-/",), "within": ("/etc/app",)}
 
 
 def book(name: str) -> Playbook:
@@ -43,7 +44,7 @@ BOOKS: Mapping[str, Playbook] = load_workspace(None, example=True, use_cache=Fal
 def made(name: str, fields: Mapping[str, Any], **given: Any) -> Plan:
     node = {"remedy": {"playbook": name, "with": given}, **fields}
     tree = make_tree({"api": ["store"]}, store={"fields": node})
-    return plan(tree, "store", None, Shelf(BOOKS, action))
+    return plan(tree, "store", None, Shelf(BOOKS, action, ALLOWED))
 
 
 # what the node says, what is given, the parameters of the steps that change something, and the proof
@@ -93,12 +94,13 @@ ESSENTIALS: dict[str, tuple[dict[str, Any], dict[str, Any], list[tuple[str, str,
         {}, ENDPOINT | {"authorization": "Bearer ${OPS}"},
         [("http_call", "ask",
           {"url": "http://app:8080/-/reload", "method": "POST", "headers": {"Authorization": "Bearer ${OPS}"},
-           "expect": [200, 201, 202, 204], "repeatable": False, "body": None})],
+           "allow": ["http://app:8080/-/"], "expect": [200, 201, 202, 204], "repeatable": False, "body": None})],
         (None, 120.0, 10.0),
     ),
     "roll-back-config": (
         SUPERVISED, CONFIG,
-        [("file_rollback", "ask", CONFIG), ("process_restart", "after", {"process": "writer", "group": "primary"})],
+        [("file_rollback", "ask", CONFIG | {"within": ["/etc/app"]}),
+         ("process_restart", "after", {"process": "writer", "group": "primary"})],
         (None, 120.0, 10.0),
     ),
     "wait-and-verify": ({}, {"wait": "30s", "check": "up > 0"}, [], ("up > 0", 120.0, 10.0)),
@@ -157,7 +159,9 @@ def test_a_playbook_says_what_it_is_for(name: str) -> None:
         ("terminate-postgres-query", {}, QUERY, "postgres_url"),
         ("terminate-postgres-query", {"postgres_url": "x"}, {"fingerprint": "select %"}, "every query"),
         ("terminate-postgres-query", {"postgres_url": "x"}, QUERY | {"how": "kill"}, "one of cancel, terminate"),
-        ("call-endpoint", {}, {"url": "http://app:8080/x"}, "needs allow"),
+        ("call-endpoint", {}, ENDPOINT | {"allow": ["http://evil:8080"]}, "no parameter allow"),
+        ("call-endpoint", {}, {"url": "http://app:8080/x"}, "not below"),
+        ("roll-back-config", SUPERVISED, CONFIG | {"within": ["/"]}, "no parameter within"),
         ("call-endpoint", {}, ENDPOINT | {"url": "http://evil:8080/-/reload"}, "not below"),
         ("call-endpoint", {}, ENDPOINT | {"method": "DELETE"}, "one of GET, POST, PUT, PATCH"),
         ("roll-back-config", SUPERVISED, CONFIG | {"good": "/etc/other/app.good"}, "does not lie below"),

@@ -313,11 +313,16 @@ async def test_the_kill_switch_by_http(workspace: Path) -> None:
         transport = httpx.ASGITransport(app=api)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=TOKEN) as client:
             killed = (await client.post("/api/kill", params={"why": "a drill"})).json()
+            assert killed["problems"] == []
             assert "a drill" in killed["killed"]
             assert operations.killed() == killed["killed"]
             assert "treewalk_kill_switch 1.0" in (await client.get("/metrics")).text
             assert (await client.post("/api/revive")).json() == {"was_on": True}
             assert operations.killed() is None
+            operations.kill_file.mkdir()  # one half of the switch cannot be had
+            killed = (await client.post("/api/kill", params={"why": "a drill"})).json()
+            assert killed["problems"] == ["the file KILL cannot be written (Is a directory)"]
+            assert killed["killed"]
 
 
 async def test_nothing_is_accepted_that_could_not_be_written(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

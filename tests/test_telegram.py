@@ -375,6 +375,10 @@ async def test_listed_users_ask_how_things_stand_and_stop_everything(tmp_path: P
         assert f"{number}: fresh_one, asking" in await commanded(s, BEN, "/incidents@treewalk_bot")
         assert "by ana" in await commanded(s, ANA, "/kill <b>too</b>\nhot")
         assert s.operations.killed() == "ana: <b>too</b> hot"
+        s.operations.kill_file.unlink()
+        s.operations.kill_file.mkdir()
+        assert "But the file KILL cannot be written" in await commanded(s, ANA, "/kill again")
+        s.operations.kill_file.rmdir()
         assert "ON: ana: <b>too</b> hot" in await commanded(s, BEN, "/status")
         assert "off, by ben" in await commanded(s, BEN, "/revive")
         assert s.operations.killed() is None

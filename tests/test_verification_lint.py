@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from treewalk.content.lookback import asks_the_same, impossible, too_few_samples, too_late
+from treewalk.content.packs import read_pack
 from treewalk.content.workspace import load_workspace
 from treewalk.errors import ContentError
 from treewalk.model.condition import parse_condition
@@ -238,3 +239,67 @@ def test_the_questions_to_a_condition() -> None:
         "it looks at what was 5m ago, and so only at the time before the fix", 300.0
     )  # fmt: skip
     assert too_few_samples(parse_condition("max_over_time(a[1s]) > 1"), 30.0) is None
+
+
+SLOW = TREE.replace("max(data_age_seconds), threshold: 60s", "'sum(rate(lost_total[5m]))', threshold: '< 1'")
+BOOK = "name: mend\nsteps:\n- {{action: process_restart, process: store}}\nverify: {{{verify}}}\n"
+LATE = "the SLA freshness cannot be shown to be met: rate looks back 5m"
+
+
+def for_a_slow_sla(folder: Path, *steps: str, root: str = "store") -> list[str]:
+    listed = "\n".join(f"        - {step}" for step in steps)
+    return told(folder, **{"trees/main.yaml": SLOW, "known_errors/main.yaml": KNOWN.format(root=root, steps=listed)})
+
+
+@pytest.mark.parametrize("timeout", ["3m", "5m", "5m4s"])
+@pytest.mark.parametrize("root", ["store", "consumer"])
+def test_a_fix_cannot_be_proven_by_an_sla_that_looks_back_longer(tmp_path: Path, timeout: str, root: str) -> None:
+    [message] = for_a_slow_sla(tmp_path, FIX, f"{{action: verify, check: up == 1, timeout: {timeout}}}", root=root)
+    assert message.startswith(f"known error ke-1: verify: {LATE}")
+    assert "give it a timeout of 5m5s" in message
+
+
+@pytest.mark.parametrize(
+    ("steps", "root"),
+    [
+        ((FIX, "{action: verify, check: up == 1, timeout: 5m5s}"), "store"),
+        ((FIX, "{action: wait, duration: 5m}", "{action: verify, sla: true, timeout: 60s}"), "store"),
+        (("{action: process_restart, process: x}", "{action: verify, check: up == 1, timeout: 3m}"), "bystander"),
+    ],
+)
+def test_a_fix_that_an_sla_can_prove_in_time_is_left_alone(tmp_path: Path, steps: tuple[str, ...], root: str) -> None:
+    assert for_a_slow_sla(tmp_path, *steps, root=root) == []
+
+
+def test_steps_without_a_proof_of_their_own_have_that_of_the_sla(tmp_path: Path) -> None:
+    [message] = for_a_slow_sla(tmp_path, FIX)
+    assert LATE in message
+
+
+@pytest.mark.parametrize(
+    ("verify", "wrong"),
+    [("timeout: 60s", True), ("sla: true, timeout: 5m", True), ("timeout: 6m", False),
+     ("check: up == 1, sla: false, timeout: 3m", False)],
+)  # fmt: skip
+def test_a_playbook_is_judged_by_the_slas_of_the_node_that_calls_it(tmp_path: Path, verify: str, wrong: bool) -> None:
+    tree = SLOW.replace("memory: 3", "memory: 3, remedy: {playbook: mend}")
+    found = told(tmp_path, **{"trees/main.yaml": tree, "playbooks/mend.yaml": BOOK.format(verify=verify)})
+    assert [one.startswith(f"the remedy of store: playbook mend: verify: {LATE}") for one in found] == [True] * wrong
+
+
+def test_a_shipped_playbook_is_given_the_time_that_the_sla_needs_where_it_is_called(tmp_path: Path) -> None:
+    call = "memory: 3, remedy: {playbook: restart-process, with: {process: x%s}}"
+    tree = SLOW.replace("memory: 3", call % "")
+    assert [LATE in one for one in told(tmp_path / "short", **{"trees/main.yaml": tree})] == [True]
+    tree = SLOW.replace("memory: 3", call % ", timeout: 6m")
+    assert told(tmp_path / "long", **{"trees/main.yaml": tree}) == []
+
+
+def test_an_imported_pack_is_held_against_how_often_the_sources_look(tmp_path: Path) -> None:
+    told(tmp_path / "w")
+    pack = tmp_path / "pack.yaml"
+    pack.write_text(
+        KNOWN.format(root="consumer", steps=f"        - {FIX}\n        - {{action: verify, check: up == 1}}")
+    )
+    with pytest.raises(ContentError, match=r"pack\.yaml:10:.*its metrics come every 2m"):
+        read_pack(pack, "team", load_workspace(tmp_path / "w", use_cache=False))

@@ -55,7 +55,7 @@ class Operations:
         self._newest = [self]  # shared: content that is read again comes first, older content while it is used
         self._lives, self.underway = 0, Underway()
         self.started_read_only = False
-        self.shelf = Shelf(app.workspace.playbooks, action)
+        self.shelf = Shelf(app.workspace.playbooks, action, app.workspace.policy.allow.by_parameter)
         self.learning = Learning(app, self.cases, self.lessons)
         self.worker = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.crew = Crew(

@@ -294,8 +294,8 @@ class Switchboard(Protocol):
     def standing(self) -> Standing:
         """How things stand."""
 
-    def kill(self, who: str, why: str) -> None:
-        """Stop everything."""
+    def kill(self, who: str, why: str) -> Sequence[str]:
+        """Stop everything; what went wrong with one of its two halves. Raises StoreError when neither could be had."""
 
     def revive(self, who: str, said: float) -> bool | None:
         """Let things run again; whether the switch was on. None: it was thrown after this was said (Unix seconds)."""

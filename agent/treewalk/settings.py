@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from treewalk.model.acting import Autonomy
 from treewalk.model.message import Severity
-from treewalk.model.policy import Scope
+from treewalk.model.policy import Scope, endpoint, folder
 from treewalk.model.quantity import parse_duration, parse_threshold
 from treewalk.model.tree import BaselineSpec, nearest
 
@@ -185,6 +185,14 @@ class CostSettings(_Strict):
     per_incident: float | None = Field(default=None, ge=0)
 
 
+class AllowSettings(_Strict):
+    """What steps may reach that do not say it themselves, such as those of the playbooks that ship: URL prefixes that
+    may be called (scheme, host and port the same, the path below), and folders below which files may be replaced."""
+
+    endpoints: list[Annotated[str, AfterValidator(endpoint)]] = Field(default_factory=list, max_length=20)
+    folders: list[Annotated[str, AfterValidator(folder)]] = Field(default_factory=list, max_length=20)
+
+
 class BoundSettings(_Strict):
     """What a known error has to have shown before its fix runs alone."""
 
@@ -238,6 +246,7 @@ class PolicySettings(_Strict):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     repeats: RepeatSettings = Field(default_factory=RepeatSettings)
     cost: CostSettings = Field(default_factory=CostSettings)
+    allow: AllowSettings = Field(default_factory=AllowSettings)
     blast_radius: int | None = Field(default=None, ge=0)
     rehearse: bool = True
     known: BoundSettings = Field(default_factory=BoundSettings)

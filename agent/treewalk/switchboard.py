@@ -80,9 +80,9 @@ class OperationsSwitchboard:
         questions = operations.cases.questions(operations.app.clock.now())
         return Standing(operations.killed(), read_only, operations.cases.living(), questions)
 
-    def kill(self, who: str, why: str) -> None:
-        """Stop everything."""
-        self._operations.kill(who, why)
+    def kill(self, who: str, why: str) -> Sequence[str]:
+        """Stop everything; what went wrong with one of its two halves. Raises StoreError when neither could be had."""
+        return self._operations.kill(who, why)
 
     def revive(self, who: str, said: float) -> bool | None:
         """Let things run again, unless the switch was thrown after that was said: messages arrive late, and twice."""

@@ -40,6 +40,9 @@ def guardrails(rules: Policy) -> dict[str, str]:
         "repeats": f"after {format_duration(repeats.first)}, then {repeats.factor:g} times as long; most {repeats.most}"
         f" in {format_duration(repeats.within)}",
         "returns": f"{returns.tries} fixes that do not last {format_duration(returns.within)} are the last",
+        "cost": _costs(rules),
+        "endpoints": ", ".join(rules.allow.endpoints) or "none but those that steps name",
+        "folders": ", ".join(rules.allow.folders) or "none but those that steps name",
         "blast radius": "any" if rules.blast_radius is None else f"at most {rules.blast_radius} SLAs",
         "rehearsal": "needed" if rules.rehearse else "not needed",
         "forbidden": "; ".join(str(scope) for scope in rules.forbid) or "nothing more",
@@ -48,6 +51,11 @@ def guardrails(rules: Policy) -> dict[str, str]:
         "maintenance windows": str(len(rules.maintenance)),
         "read only": "yes" if rules.read_only else "no",
     }
+
+
+def _costs(rules: Policy) -> str:
+    bounds = (("an action", rules.costs.per_action), ("an incident", rules.costs.per_incident))
+    return ", ".join(f"at most {bound:g} {what}" for what, bound in bounds if bound is not None) or "any"
 
 
 def never() -> list[str]:

@@ -81,7 +81,8 @@ class ContainerRestart:
 
 class ExecParameters(BaseModel):
     """`argv` is run as it stands, without a shell, and has to match `shape`: a list of words and patterns
-    (`<int>`, `<word>`, `<duration>`, `<path:/var/log/>`, `<a|b>`) declared where a human reviews it."""
+    (`<int>`, `<word>`, `<duration>`, `<path:/var/log/>`, `<a|b>`) declared where a human reviews it, and no
+    template."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -101,7 +102,9 @@ class ExecParameters(BaseModel):
 
 
 class DockerExec:
-    """Run one command inside a running container. Deleting, granting, stopping and shells are never allowed."""
+    """Run one command inside a running container. Deleting, granting, stopping and shells are never allowed.
+
+    Of clients that can destroy data (redis-cli, psql, rabbitmqctl, cp, …) only what is known to be harmless is."""
 
     kind: ClassVar[str] = "docker_exec"
     tier: ClassVar[Autonomy] = Autonomy.KNOWN

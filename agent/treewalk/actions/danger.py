@@ -5,43 +5,56 @@ from __future__ import annotations
 
 import re
 
+from treewalk.actions.options import names
 from treewalk.model.acting import ChangeClass
 
-
-def _set(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_SHELLS = _set(
+_SHELLS = names(
     "sh bash rbash dash ash zsh ksh mksh yash fish csh tcsh busybox toybox pwsh powershell cmd env xargs parallel eval"
+    " ksh93 pdksh lksh posh sash xonsh elvish osh ysh"
 )
 """Programs that run what their arguments say, wherever they stand."""
 
-INTERPRETERS = _set(
-    "python python2 python3 pypy perl ruby node nodejs deno bun php lua luajit awk gawk mawk nawk tclsh"
-    " wish expect gdb lldb java jshell groovy scala rscript irb ghci vi vim nvim view ex ed emacs nano"
-    " less more man script watch at batch crontab chroot unshare nsenter ssh scp sftp socat nc ncat netcat"
-    " telnet rlogin docker podman nerdctl crictl ctr kubectl oc helm ansible salt start-stop-daemon"
-    " systemd-run runuser setpriv capsh strace ltrace make"
+INTERPRETERS = names(
+    "python python2 python3 pypy perl ruby node nodejs deno bun php lua luajit awk gawk mawk nawk tclsh wish expect"
+    " gdb lldb java jshell groovy scala rscript irb ghci vi vim nvim view ex ed emacs nano less more man script"
+    " watch at batch crontab chroot unshare nsenter ssh scp sftp socat nc ncat netcat telnet rlogin docker podman"
+    " nerdctl crictl ctr kubectl oc helm ansible salt start-stop-daemon systemd-run runuser setpriv capsh strace"
+    " ltrace make cmake ninja just ipython pypy3 micropython jython julia erl iex elixir swipl sbcl guile racket"
+    " ocaml runghc osascript r dotnet mono go cargo npm npx yarn pnpm pip pip3 pipx uv uvx poetry pdm hatch bundle"
+    " gradle mvn ftp lftp tmux screen m4 dc gnuplot octave mail mailx mutt lua5 qjs apt apt-get apk yum dnf rpm dpkg"
+    " snap entr run-parts daemonize"
 )
 """Programs that run code from an argument or a file, or another program somewhere else, where a program stands."""
 
-WRAPPERS = _set("timeout nice ionice nohup setsid stdbuf time taskset chrt numactl flock find fd command exec")
+WRAPPERS = names(
+    "timeout gtimeout nice ionice nohup setsid stdbuf unbuffer time taskset chrt numactl flock find fd command exec"
+    " builtin gosu su-exec tini dumb-init catatonit chronic setarch linux32 linux64 prlimit choom cgexec fakeroot"
+    " proot firejail bwrap faketime rlwrap torsocks proxychains proxychains4 sshpass with-contenv s6-setuidgid"
+    " s6-softlimit chpst softlimit envdir setuidgid setlock systemd-cat systemd-inhibit dotenv direnv sem ts"
+    " annotate-output retry wait-for-it"
+)
 """Programs that run another one, named among their arguments."""
 
-UNCLEAR = _set("env cmd init node at su dd more view script watch")
+NAMING = names(
+    "systemctl service supervisorctl rc-service sv initctl monit pm2 pgrep pidof pkill killall which whereis ls cat"
+    " tail head grep egrep fgrep zgrep ps du df stat wc md5sum sha256sum test file readlink realpath getent id lsof"
+    " ss echo printf logger journalctl"
+)
+"""Programs that run no other one: the names among their arguments are of files, services and processes."""
+
+UNCLEAR = names("env cmd init node at su dd more view script watch")
 """Names of programs that are also words of ordinary text: only a whole argument counts."""
 
-_STOPPING = _set("shutdown reboot halt poweroff init telinit kexec killall5")
-_GRANTING = _set(
+_STOPPING = names("shutdown reboot halt poweroff init telinit kexec killall5")
+_GRANTING = names(
     "chmod chown chgrp chattr setfacl usermod useradd adduser groupadd groupmod gpasswd chpasswd passwd"
     " visudo sudo su doas pkexec setcap createuser dropuser htpasswd ssh-copy-id newgrp"
 )
-_DELETING = _set(
+_DELETING = names(
     "rm rmdir unlink shred truncate dd wipefs wipe srm fdisk sfdisk cfdisk sgdisk gdisk parted mkswap"
     " mke2fs blkdiscard lvremove vgremove pvremove dropdb pg_resetwal"
 )
-_SCHEMA = _set("alembic flyway liquibase")
+_SCHEMA = names("alembic flyway liquibase")
 BY_PROGRAM = (
     (_SHELLS, ChangeClass.RUNS_SHELL),
     (_STOPPING, ChangeClass.STOPS_HOST),
@@ -57,29 +70,35 @@ CLUSTER_PROGRAM = re.compile(
 
 BY_WORD = (
     (
-        _set(
+        names(
             "flushall flushdb rm rmr rb expunge uninstall deleteall del unlink hdel xdel xtrim ltrim getdel srem"
-            " lrem zrem zremrangebyscore zremrangebyrank remove"
+            " lrem zrem zremrangebyscore zremrangebyrank remove lpop rpop lmpop spop zpopmin zpopmax zmpop blpop brpop"
+            " bzpopmin bzpopmax rpoplpush swapdb renamenx pexpire pexpireat expireat maxlen minid clean_tombstones"
         ),
         ChangeClass.DELETES_DATA,
     ),
-    (_set("alter migrate"), ChangeClass.ALTERS_SCHEMA),
-    (_set("grant revoke acl"), ChangeClass.GRANTS_RIGHTS),
+    (names("alter migrate"), ChangeClass.ALTERS_SCHEMA),
+    (names("grant revoke acl"), ChangeClass.GRANTS_RIGHTS),
     (
-        _set(
+        names(
             "cluster failover replicaof slaveof forget_cluster_node join_cluster change_cluster_node_type"
             " force_reset stop_app decommission removenode assassinate"
         ),
         ChangeClass.CLUSTER_OPERATION,
     ),
     (
-        _set("shutdown segfault terminate-instances stop-instances reboot-instances sysrq-trigger"),
+        names("shutdown segfault terminate-instances stop-instances reboot-instances sysrq-trigger"),
         ChangeClass.STOPS_HOST,
     ),
-    (_set("eval evalsha exec execdir fcall"), ChangeClass.RUNS_SHELL),
+    (names("eval evalsha exec execdir fcall"), ChangeClass.RUNS_SHELL),
 )
 
-BY_PART = ((_set("delete drop purge destroy truncate prune wipe"), ChangeClass.DELETES_DATA),)
+BY_PART = (
+    (
+        names("delete drop purge destroy truncate prune wipe erase expunge overwrite nuke shred"),
+        ChangeClass.DELETES_DATA,
+    ),
+)
 """Verbs that count also as a part of a name: delete_queue, dropDatabase, --delete-topic."""
 
 
@@ -90,12 +109,25 @@ def _phrases(*texts: str) -> tuple[frozenset[str], ...]:
 PHRASES = (
     (
         _phrases(
-            *(f"create {what}" for what in _set("table index schema database view type extension function trigger"))
+            *(f"create {what}" for what in names("table index schema database view type extension function trigger"))
         ),
         ChangeClass.ALTERS_SCHEMA,
     ),
     (_phrases("create role", "create user", "config requirepass", "config masterauth"), ChangeClass.GRANTS_RIGHTS),
     (_phrases("module load", "config dir", "config dbfilename", "copy program"), ChangeClass.RUNS_SHELL),
-    (_phrases("git clean", "git reset"), ChangeClass.DELETES_DATA),
+    (_phrases("git clean", "git reset", "db reset", "db clean", "db downgrade"), ChangeClass.DELETES_DATA),
+    (
+        _phrases(
+            *(
+                f"systemctl {what}"
+                for what in names(
+                    "isolate rescue emergency suspend hibernate hybrid-sleep switch-root soft-reboot reboot poweroff"
+                    " halt"
+                )
+            )
+        ),
+        ChangeClass.STOPS_HOST,
+    ),
+    (_phrases("reset-offsets execute"), ChangeClass.CLUSTER_OPERATION),
 )
 """Words that mean something together, in any order."""

@@ -21,7 +21,8 @@ _LARGEST = 10_000_000  # bytes
 
 
 class RollBackParameters(BaseModel):
-    """`path` is the file, `good` its last good copy; both are absolute and lie below `within`. The file that was
+    """`path` is the file, `good` its last good copy; both are absolute and lie below `within`, which is no
+    template; left out, `policy.allow.folders` counts. The file that was
     replaced is kept beside it as `<name>.before-<digest>`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

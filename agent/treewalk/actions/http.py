@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from treewalk.actions.commands import classes_in
 from treewalk.actions.parameters import Address, Name, shown
 from treewalk.errors import ActionFailed, SourceRejected, SourceTimeout, SourceUnreachable
 from treewalk.model.acting import ActionFacts, ActionResult, Autonomy, ChangeClass
@@ -56,8 +57,9 @@ Header = Annotated[Name, AfterValidator(_ascii)]
 
 
 class CallParameters(BaseModel):
-    """`allow` are the URL prefixes that may be called, written where a human reviews them: scheme, host and port have
-    to be the same, the path has to lie below. `headers` may hold ${NAME}; `json` is sent as the body."""
+    """`allow` are the URL prefixes that may be called, written where a human reviews them, never a template: scheme,
+    host and port have to be the same, the path has to lie below. Left out, `policy.allow.endpoints` of the workspace
+    counts. `headers` may hold ${NAME}; `json` is sent as the body."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -97,7 +99,7 @@ def below(url: str, prefix: str) -> bool:
 
 
 class HttpCall:
-    """Call an endpoint. Redirects are not followed: they could lead anywhere."""
+    """Call an endpoint. Path, query and body are judged like the words of a command; redirects are not followed."""
 
     kind: ClassVar[str] = "http_call"
     tier: ClassVar[Autonomy] = Autonomy.ASK
@@ -106,8 +108,9 @@ class HttpCall:
     parameters: ClassVar[type[BaseModel]] = CallParameters
 
     def facts(self, params: CallParameters) -> ActionFacts:
-        """It touches one endpoint. DELETE counts as deleting data."""
-        classes = frozenset({ChangeClass.DELETES_DATA} if params.method == "DELETE" else ())
+        """It touches one endpoint. DELETE counts as deleting data; the words of path, query and body count as those of
+        a command do."""
+        classes = _classes(params)
         repeatable = params.repeatable or params.method == "GET"
         touches = (f"endpoint {shown(params.url)}{urlsplit(params.url).path}",)
         return ActionFacts(self.kind, self.tier, repeatable, self.reversible, touches=touches, classes=classes)
@@ -139,6 +142,13 @@ class HttpCall:
             message = f"{shown(params.url)} broke off ({type(error).__name__}); whether it acted is not known"
             raise SourceTimeout(message) from None
         return _judged(params, answer.status_code, text)
+
+
+def _classes(params: CallParameters) -> frozenset[ChangeClass]:
+    where = urlsplit(params.url)
+    methods = [params.method, *(value for name, value in params.headers.items() if "method" in name.lower())]
+    deletes = {ChangeClass.DELETES_DATA} if any(one.strip().upper() == "DELETE" for one in methods) else set()
+    return classes_in([where.path, where.query, where.fragment, params.body]) | deletes
 
 
 def _judged(params: CallParameters, status: int, text: str) -> ActionResult:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from treewalk.cli.common import PlainFormat, State, line, note, put, put_json, signed, user
+from treewalk.cli.plans import SHORT, plan_lines
+from treewalk.errors import UsageError
 
 if TYPE_CHECKING:
     from treewalk.operations import Operations
@@ -89,8 +91,19 @@ async def _follow(operations: Operations, number: Any) -> None:
             rows = operations.cases.timeline(current)
             for row in rows[said[current] :]:
                 note(f"  {row['kind']:<12} {line(row['text'])}")
+                if row["kind"] == "asking":
+                    _note_plan(operations, current)
             said[current] = len(rows)
         await asyncio.sleep(0.3)
+
+
+def _note_plan(operations: Operations, number: int) -> None:
+    """What is asked about, and how it is answered."""
+    life = operations.app.store.incident(number)["life"]
+    if life["plan"] and life["digest"]:
+        for text in plan_lines(life["plan"], life["digest"]):
+            note(f"    {text}")
+        note(f"    `treewalk approve {number} --plan {life['digest'][:SHORT]}`, or `treewalk deny {number}`")
 
 
 def _put_life(operations: Operations, number: int, format: PlainFormat) -> int:
@@ -200,24 +213,44 @@ def resume(
     return 0
 
 
+PlanOption = Annotated[
+    str, typer.Option("--plan", help="The digest of the plan that you have read; another one is not answered.")
+]
+
+
 def approve(
-    context: typer.Context, number: NumberArgument, who: Annotated[str, typer.Option(help="Your name.")] = ""
+    context: typer.Context,
+    number: NumberArgument,
+    who: Annotated[str, typer.Option(help="Your name.")] = "",
+    plan: PlanOption = "",
 ) -> int:
-    """Let an incident's plan be done: this very plan, once, until the question expires."""
-    return _answer(context.obj, number, who, granted=True)
+    """Let an incident's plan be done: this very plan, once, until the question expires. It is printed."""
+    return _answer(context.obj, number, who, plan, granted=True)
 
 
 def deny(
-    context: typer.Context, number: NumberArgument, who: Annotated[str, typer.Option(help="Your name.")] = ""
+    context: typer.Context,
+    number: NumberArgument,
+    who: Annotated[str, typer.Option(help="Your name.")] = "",
+    plan: PlanOption = "",
 ) -> int:
-    """Refuse an incident's plan."""
-    return _answer(context.obj, number, who, granted=False)
+    """Refuse an incident's plan. It is printed."""
+    return _answer(context.obj, number, who, plan, granted=False)
 
 
-def _answer(state: State, number: int, who: str, *, granted: bool) -> int:
+def _answer(state: State, number: int, who: str, plan: str, *, granted: bool) -> int:
     from treewalk.operations import Operations
 
-    result = Operations(state.app()).answer(number, signed(who), granted)
+    operations = Operations(state.app())
+    life = operations.app.store.incident(number)["life"]
+    asked = life["digest"] if life["state"] == "asking" else None
+    if plan and asked is not None and not (len(plan) >= SHORT and asked.startswith(plan.lower())):
+        why = f"incident {number} asks about plan {asked[:SHORT]} now, and not about {line(plan)[:64]}"
+        raise UsageError(f"{why}: nothing was answered; `treewalk incidents show {number}` shows it")
+    result = operations.answer(number, signed(who), granted, digest=asked or "none that was seen")
+    if result == "recorded" and life["plan"]:
+        for text in plan_lines(life["plan"], asked or ""):
+            put(text)
     told = {
         "recorded": f"incident {number}: {'approved' if granted else 'denied'}",
         "already": f"incident {number}: somebody else has answered already",
@@ -235,8 +268,10 @@ def kill(
     from treewalk.operations import Operations
 
     operations = Operations(context.obj.app())
-    operations.kill(user(), why)
+    problems = operations.kill(user(), why)
     put(f"the kill switch is on; `treewalk revive` turns it off, and so does nothing else ({operations.kill_file})")
+    for problem in problems:
+        put(f"but {line(problem)}")
 
 
 def revive(context: typer.Context) -> None:

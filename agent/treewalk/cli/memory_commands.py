@@ -50,6 +50,7 @@ def show_incident(
         put_json({**found, "timeline": [dict(row) for row in lived]})
         return
     _put_diagnosis(number, found)
+    _put_plan(number, found["life"])
     _put_timeline(found["life"], lived)
 
 
@@ -77,6 +78,19 @@ def acknowledge_incident(
     done = Operations(context.obj.app()).acknowledge(number, signed(who))
     put(f"incident {number} is acknowledged" if done else f"incident {number} was acknowledged before")
     return 0
+
+
+def _put_plan(number: int, life: Mapping[str, Any]) -> None:
+    """The plan that is asked about, or that there is."""
+    from treewalk.cli.plans import SHORT, plan_lines
+
+    if not life["plan"]:
+        return
+    digest = life["digest"] or ""
+    for text in plan_lines(life["plan"], digest):
+        put(text)
+    if life["state"] == "asking":
+        put(f"asked       `treewalk approve {number} --plan {digest[:SHORT]}`, or `treewalk deny {number}`")
 
 
 def _put_timeline(life: Mapping[str, Any], lived: Sequence[Mapping[str, Any]]) -> None:

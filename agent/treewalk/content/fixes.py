@@ -9,7 +9,7 @@ from treewalk.content.playbooks import check_step, has_template
 from treewalk.content.verification import Surroundings, check_proofs
 from treewalk.model.known import KnownError
 from treewalk.model.place import Place, Problem
-from treewalk.model.playbook import Playbook
+from treewalk.model.playbook import ALLOWED, Playbook
 from treewalk.model.tree import Forest, nearest
 
 
@@ -76,6 +76,7 @@ def _check_call(
         if key not in book.parameters:
             close = nearest(key, book.parameters)
             hint = f"; did you mean {close[0]!r}?" if close else f"; it takes {', '.join(sorted(book.parameters))}"
+            hint = f"; what may be reached stands in treewalk.yaml, {ALLOWED[key]}" if key in ALLOWED else hint
             problems.append(Problem(place, f"{what}: playbook {name} has no parameter {key!r}{hint}"))
     for key, parameter in book.parameters.items():
         if key not in given:

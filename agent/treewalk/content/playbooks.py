@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from treewalk.content.wording import in_words
 from treewalk.content.yaml import Item
 from treewalk.model.known import FixStep
 from treewalk.model.place import Problem
-from treewalk.model.playbook import FLOW, TYPES, Parameter, Playbook
+from treewalk.model.playbook import ALLOWED, FLOW, REVIEWED, TYPES, Parameter, Playbook
 from treewalk.model.quantity import parse_duration
 from treewalk.model.tree import nearest
 
@@ -47,6 +48,9 @@ def read_playbook(root: Item, problems: list[Problem]) -> Playbook | None:
     if verify is not None:
         verify.what = "verify"
         verify.closed(VERIFY_FIELDS)
+    cost = fields.number("cost") or 0.0
+    if not (0 <= cost < math.inf):
+        fields.problem(fields.data["cost"].place, f"the cost of {name or 'a playbook'} has to be a number from 0")
     for step in (*steps, *undo):
         check_step(step, parameters, problems)
     if name is None or len(problems) > before:
@@ -61,7 +65,7 @@ def read_playbook(root: Item, problems: list[Problem]) -> Playbook | None:
         verify_place=verify.item.place if verify is not None else None,
         undo=undo,
         touches=tuple(text for text, _ in fields.texts("touches")),
-        cost=fields.number("cost") or 0.0,
+        cost=cost,
     )
 
 
@@ -156,8 +160,11 @@ def _check_action(step: FixStep, problem: Any) -> None:
         if key not in model.model_fields:
             problem(unknown_key(key, model.model_fields, step.action))
     for name, field in model.model_fields.items():
-        if field.is_required() and name not in own:
+        if field.is_required() and name not in own and name not in ALLOWED:
             problem(f"{step.action} needs `{name}`")
+    for name in REVIEWED:
+        if has_template(own.get(name)):
+            problem(_filled_in(name))
     if has_template(own) or any(key not in model.model_fields for key in own):
         return
     try:
@@ -166,6 +173,13 @@ def _check_action(step: FixStep, problem: Any) -> None:
         for entry in error.errors(include_url=False):
             if entry["type"] != "missing":
                 problem(in_words(".".join(str(p) for p in entry["loc"]) or step.action, entry))
+
+
+def _filled_in(name: str) -> str:
+    why = f"{name} cannot hold a template: whoever calls it could fill in anything"
+    if name in ALLOWED:
+        return f"{why}; write it out, or leave it out, and {ALLOWED[name]} of treewalk.yaml counts"
+    return f"{why}; write it out, with <word>, <int> or <a|b> where words differ"
 
 
 def _check_text(text: str, parameters: Mapping[str, Parameter], problem: Any) -> None:

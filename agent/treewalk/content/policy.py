@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from treewalk.content.yaml import Item
 from treewalk.model.place import Place, Problem
-from treewalk.model.policy import Bound, Costs, Limits, Maintenance, Policy, Repeats, Returns, TierRule
+from treewalk.model.policy import Allow, Bound, Costs, Limits, Maintenance, Policy, Repeats, Returns, TierRule
 from treewalk.model.tree import nearest
 from treewalk.model.window import Span, Window
 from treewalk.settings import FreezeSettings, PolicySettings
@@ -39,6 +39,7 @@ def read_policy(
         limits=Limits(**settings.limits.model_dump()),
         repeats=Repeats(**settings.repeats.model_dump()),
         costs=Costs(**settings.cost.model_dump()),
+        allow=Allow(tuple(settings.allow.endpoints), tuple(settings.allow.folders)),
         blast_radius=settings.blast_radius,
         rehearse=settings.rehearse,
         known=Bound(**settings.known.model_dump()),

@@ -16,7 +16,7 @@ from treewalk.model.known import FixStep, KnownError
 from treewalk.model.place import Place, Problem
 from treewalk.model.playbook import FLOW, Playbook
 from treewalk.model.quantity import format_duration, parse_duration
-from treewalk.model.tree import Forest, Node, nearest
+from treewalk.model.tree import Forest, Node, Sla, nearest
 from treewalk.stages.plan import NoPlan, fill
 
 _NOT_KNOWN: Any = object()  # what a template makes of it shows only when a plan is made
@@ -90,8 +90,21 @@ def _of_known_error(error: KnownError, around: Surroundings, said: Mapping[str, 
         call = _Call(f"known error {error.id}", error.fix.playbook, error.fix.arguments, error.place)
         yield from _of_call(call, node, signature, around, said)
         return
-    for problem in _in_steps(error.fix.steps, _Known({}, node), _broken(signature, node), around)[0]:
+    known = _Known({}, node)
+    found, passed = _in_steps(error.fix.steps, known, _broken(signature, node), around)
+    found += _by_the_sla(error.fix.steps, error.place, known, passed, around)
+    for problem in dict.fromkeys(found):
         yield Problem(problem.place, f"known error {error.id}: {problem.message}")
+
+
+def _by_the_sla(
+    steps: Sequence[FixStep], place: Place, known: _Known, passed: float | None, around: Surroundings
+) -> list[Problem]:
+    """What is wrong with the proof that comes after steps: the SLA, for as long as their own last proof may take."""
+    own = [step for step in steps if step.action == "verify"]
+    timeout = known.seconds(own[-1].params, "timeout", 60.0) if own else 60.0
+    written = {"sla": True, "stable": 5.0, "timeout": _NOT_KNOWN if timeout is None else max(timeout, 10.0)}
+    return _Proof(own[-1].place if own else place, written, known, passed, (), around).problems()
 
 
 def _broken(signature: Sequence[Condition], node: Node | None) -> Sequence[Condition]:
@@ -103,7 +116,8 @@ def _in_playbook(book: Playbook, known: _Known, broken: Sequence[Condition], aro
     found, passed = _in_steps(book.steps, known, broken, around)
     yield from found
     if book.verify:
-        proof = _Proof(book.verify_place or book.place, {"stable": 5.0, **book.verify}, known, passed, broken, around)
+        written = {"stable": 5.0, "sla": True, **book.verify}
+        proof = _Proof(book.verify_place or book.place, written, known, passed, broken, around)
         yield from proof.problems()
     yield from _in_steps(book.undo, known, (), around)[0]
 
@@ -203,13 +217,15 @@ class _Proof:
         self.place, self.fixed, self.broken, self.around = place, known.node, broken, around
         self.check = known.text(written, "check")
         self.node = known.text(written, "node")
+        sla = known.read(written.get("sla", False))
+        self.sla = sla is not _NOT_KNOWN and bool(sla)
         self.timeout = known.seconds(written, "timeout", 60.0)
         self.stable = known.seconds(written, "stable", 0.0)
         self.passed = passed
 
     def problems(self) -> list[Problem]:
         """Everything that keeps it from succeeding."""
-        told = [*self._of_times(), *self._of_node(), *self._of_check()]
+        told = [*self._of_times(), *self._of_node(), *self._of_check(), *self._of_slas()]
         return [Problem(self.place, f"verify: {message}") for message in told]
 
     @property
@@ -254,6 +270,16 @@ class _Proof:
         elif self._seconds is not None and self.timeout and self._seconds > 0:
             yield from (f"{shown}: {late}" for late in self._late(condition, self._seconds, interval))
 
+    def _of_slas(self) -> Iterator[str]:
+        """The SLAs that the fix is for: those above the fixed node."""
+        if not self.sla or self.fixed is None or not self._seconds or self._seconds <= 0:
+            return
+        forest, above = self.around.forest, _above(self.around.forest, self.fixed.name)
+        for sla in forest.slas.values():
+            condition = _kept(sla) if above.intersection(sla.depends_on) else None
+            late = self._late(condition, self._seconds, None) if condition is not None else ()
+            yield from (f"the SLA {sla.name} cannot be shown to be met: {one}" for one in late)
+
     def _late(self, condition: Condition, seconds: float, interval: float | None) -> Iterator[str]:
         from treewalk.content.lookback import too_late
 
@@ -275,9 +301,9 @@ class _Proof:
 
     def _interval(self) -> float | None:
         """How often the source that is asked looks, in seconds."""
-        intervals = self.around.intervals
         node = self.around.forest.nodes.get(self.node) if self.node is not None else self.fixed
         source = node.source if node is not None else None
+        intervals = self.around.intervals
         if source is None:
             source = "default" if "default" in intervals else next(iter(intervals), "")
         return intervals.get(source)
@@ -306,13 +332,30 @@ def _not_parsed(check: str, error: str) -> str:
     return error
 
 
+def _kept(sla: Sla) -> Condition | None:
+    """The condition that says that an SLA is met; None where it has no limit, or cannot be written so."""
+    if sla.query is None or sla.threshold is None:
+        return None
+    try:
+        return parse_condition(f"({sla.query}) {sla.threshold.op} {sla.threshold.limit!r}")
+    except ValueError:
+        return None
+
+
+def _above(forest: Forest, name: str) -> set[str]:
+    """The node and every node above it."""
+    return _reached(name, forest.dependents)
+
+
 def _related(forest: Forest, name: str) -> set[str]:
     """The node and every node above and below it."""
-    found = {name}
-    for edges in ({n.name: n.depends_on for n in forest.nodes.values()}, forest.dependents):
-        ahead = [name]
-        while ahead:
-            near = [other for other in edges.get(ahead.pop(), ()) if other not in found]
-            found.update(near)
-            ahead += near
+    return _above(forest, name) | _reached(name, {n.name: n.depends_on for n in forest.nodes.values()})
+
+
+def _reached(name: str, edges: Mapping[str, Sequence[str]]) -> set[str]:
+    found, ahead = {name}, [name]
+    while ahead:
+        near = [other for other in edges.get(ahead.pop(), ()) if other not in found]
+        found.update(near)
+        ahead += near
     return found

@@ -236,9 +236,8 @@ class _Reading:
     ) -> None:
         from treewalk.content.fixes import check_fixes
 
-        intervals = {name: source.scrape_interval for name, source in settings.sources.prometheus.items()}
         if not self.unreadable & {"playbooks"}:
-            check_fixes(known_errors, forest, playbooks, self.problems, intervals)
+            check_fixes(known_errors, forest, playbooks, self.problems, scrape_intervals(settings))
 
     def check_watch(self, root: Item | None, settings: Settings, forest: Forest) -> None:
         from treewalk.content.watch import check_watch
@@ -271,6 +270,11 @@ class _Reading:
         from treewalk.content.notify import read_digests
 
         return read_digests(settings.notify, root, self.problems)
+
+
+def scrape_intervals(settings: Settings) -> dict[str, float | None]:
+    """How often each metric source looks, in seconds, by its name; None where it is not said."""
+    return {name: source.scrape_interval for name, source in settings.sources.prometheus.items()}
 
 
 def _cached(bind: Any) -> Any:

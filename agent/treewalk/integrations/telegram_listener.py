@@ -247,8 +247,10 @@ class Listener:
         if name == "seen":
             return await self._seen(who, rest)
         if name == "kill":
-            await asyncio.to_thread(board.kill, who, clean(" ".join(rest.split()))[:200] or "no reason given")
-            return f"The kill switch is <b>ON</b>, by {escaped(who)}. /revive turns it off."
+            why = clean(" ".join(rest.split()))[:200] or "no reason given"
+            problems = await asyncio.to_thread(board.kill, who, why)
+            half = f" But {escaped('; '.join(problems), 500)}." if problems else ""
+            return f"The kill switch is <b>ON</b>, by {escaped(who)}. /revive turns it off.{half}"
         if name == "revive":
             try:
                 was_on = await asyncio.to_thread(board.revive, who, message.date.timestamp())

@@ -35,6 +35,7 @@ class ChangeClass(StrEnum):
     RUNS_SHELL = "runs a shell"
     GRANTS_RIGHTS = "grants rights"
     STOPS_HOST = "stops a host"
+    UNPROVEN = "is not known to be harmless"  # of a program that can destroy data
 
 
 NEVER_CLASSES = frozenset(ChangeClass)

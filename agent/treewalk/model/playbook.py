@@ -14,6 +14,12 @@ ParameterType = Literal["text", "integer", "number", "duration", "amount", "bool
 FLOW = ("wait", "verify", "escalate_if_failed")
 """Steps that are the flow itself and change nothing."""
 
+ALLOWED = {"allow": "policy.allow.endpoints", "within": "policy.allow.folders"}
+"""Parameters of actions that say what they may reach at all, and where a workspace says it for steps that do not."""
+
+REVIEWED = ("shape", *ALLOWED)
+"""Parameters that bound a step: written where a human reviews them, never filled in by whoever calls a playbook."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
 
 from treewalk.model.acting import Autonomy
 from treewalk.model.window import Span, Window
@@ -95,6 +96,19 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
+class Allow:
+    """What steps may reach that do not say it themselves: URL prefixes, and folders. Nothing, unless given."""
+
+    endpoints: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+    @property
+    def by_parameter(self) -> Mapping[str, tuple[str, ...]]:
+        """The same by the name of the parameter that it fills in."""
+        return {"allow": self.endpoints, "within": self.folders}
+
+
+@dataclass(frozen=True, slots=True)
 class Bound:
     """What a known error has to have shown before its fix runs alone: at least `fires` tries, and this lower bound
     (Wilson, 95 %) of its success rate. A bound of 0 asks for nothing."""
@@ -124,6 +138,7 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     repeats: Repeats = field(default_factory=Repeats)
     costs: Costs = field(default_factory=Costs)
+    allow: Allow = field(default_factory=Allow)
     blast_radius: int | None = None
     rehearse: bool = True
     known: Bound = field(default_factory=Bound)
@@ -175,3 +190,25 @@ def _exactness(text: str | None) -> int:
     if any(c in text for c in "*?["):
         return 1
     return 2 if text.startswith("type:") else 3
+
+
+def endpoint(text: str) -> str:
+    """A URL prefix below which may be called. Raises ValueError for one that is no plain address."""
+    try:
+        parts = urlsplit(text)
+        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+        plain = plain and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:
+        plain = False
+    if not plain or any(c.isspace() or c in "{}$*" for c in text):
+        raise ValueError("it has to be a plain URL without user and query, such as http://app:8080/-/")
+    return text
+
+
+def folder(text: str) -> str:
+    """A folder below which files may be replaced. Raises ValueError for the root, and for one with detours."""
+    parts = text.split("/")
+    below_root = parts[0] == "" and any(part not in ("", ".") for part in parts)
+    if not below_root or ".." in parts or any(c in "{}$*" for c in text):
+        raise ValueError("it has to be an absolute path without '..' below the root, such as /etc/app")
+    return text

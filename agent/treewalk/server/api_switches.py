@@ -24,8 +24,8 @@ def add(api: FastAPI, service: Service) -> None:
     async def kill(request: Request, why: Why = "no reason given") -> Any:
         """Stop everything that changes something, now."""
         who = service.may_change(request)
-        await asyncio.to_thread(service.operations.kill, who, why)
-        return {"killed": await asyncio.to_thread(service.operations.killed)}
+        problems = await asyncio.to_thread(service.operations.kill, who, why)
+        return {"killed": await asyncio.to_thread(service.operations.killed), "problems": list(problems)}
 
     @api.post("/api/revive", dependencies=token, response_model=shapes.Revived, responses=refusals(), tags=["switches"])
     async def revive(request: Request) -> Any:

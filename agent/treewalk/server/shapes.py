@@ -265,9 +265,10 @@ class Impact(Shape):
 
 
 class Killed(Shape):
-    """Why nothing may run, or null."""
+    """Why nothing may run, or null; and what went wrong with one half of the switch, of which the other holds."""
 
     killed: str | None
+    problems: list[str]
 
 
 class Revived(Shape):

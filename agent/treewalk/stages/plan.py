@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from treewalk.model.acting import Plan, PlannedStep, VerifySpec
 from treewalk.model.known import Fix, FixStep, KnownError
-from treewalk.model.playbook import FLOW, Playbook
+from treewalk.model.playbook import ALLOWED, FLOW, REVIEWED, Playbook
 from treewalk.model.quantity import parse_duration
 from treewalk.model.tree import Node, Tree
 from treewalk.ports import Action
@@ -29,10 +29,12 @@ class NoPlan(Exception):
 
 @dataclass(frozen=True)
 class Shelf:
-    """What plans are made from: playbooks by name, and actions by kind."""
+    """What plans are made from: playbooks by name, actions by kind, and what a workspace allows (`policy.allow`), by
+    the parameter that it fills in where a step leaves it out."""
 
     playbooks: Mapping[str, Playbook]
     action: Callable[[str], Action]
+    allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def plan(tree: Tree, node: str, error: KnownError | None, shelf: Shelf) -> Plan:
@@ -76,7 +78,7 @@ def _plan(tree: Tree, node: Node, fix: Fix, shelf: Shelf, error: KnownError | No
         steps, undo, verify, cost = book.steps, book.undo, fill(book.verify, values, node), book.cost
         title = book.name
     making = _Making(tree, node, values, shelf)
-    planned = making.steps(steps)
+    planned = _priced(making.steps(steps), cost)
     if not any(step.changes or step.kind in ("wait", "verify") for step in planned):
         raise NoPlan(f"{title} does nothing")
     return Plan(
@@ -89,7 +91,17 @@ def _plan(tree: Tree, node: Node, fix: Fix, shelf: Shelf, error: KnownError | No
         known_error=error.id if error else None,
         playbook=fix.playbook,
         basis="known" if error else "remedy",
-        cost=cost + math.fsum(s.facts.cost for s in planned if s.facts),
+        cost=math.fsum(s.facts.cost for s in planned if s.facts) if any(s.changes for s in planned) else cost,
+    )
+
+
+def _priced(steps: Sequence[PlannedStep], cost: float) -> tuple[PlannedStep, ...]:
+    """The steps with the price of their playbook on the first that changes something: a bound that it breaks is met
+    before anything has begun, not half-way through."""
+    first = next((n for n, step in enumerate(steps) if step.changes), None)
+    return tuple(
+        replace(step, facts=replace(step.facts, cost=step.facts.cost + cost)) if n == first and step.facts else step
+        for n, step in enumerate(steps)
     )
 
 
@@ -210,6 +222,7 @@ class _Making:
             for key, value in params.items()
             if value is not None and key not in _NOT_PARAMETERS and (key != "node" or at is None)
         }
+        own |= self._bounds(index, step, action)
         try:
             model = action.parameters.model_validate(own)
         except ValidationError as error:
@@ -224,6 +237,19 @@ class _Making:
             purpose=purpose,
             facts=action.facts(model),
         )
+
+    def _bounds(self, index: int, step: FixStep, action: Action) -> dict[str, Any]:
+        """What the step may reach, as its author wrote it or, where that is left out, as the workspace allows it."""
+        found = {}
+        for name in (name for name in REVIEWED if name in action.parameters.model_fields):
+            written = step.params.get(name)
+            if "{{" in str(written) or "{%" in str(written):
+                raise NoPlan(f"step {index + 1}, {step.action}: {name} is a template, and bounds nothing")
+            if written is None and name in ALLOWED:
+                found[name] = self.shelf.allowed.get(name, ())
+                if not found[name]:
+                    raise NoPlan(f"step {index + 1}, {step.action}: nothing is allowed by {ALLOWED[name]}")
+        return found
 
     def _flow(self, index: int, kind: str, params: Mapping[str, Any], purpose: str) -> PlannedStep:
         try:
