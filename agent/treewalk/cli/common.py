@@ -12,8 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from treewalk.errors import UsageError
+from treewalk.errors import TreewalkError, UsageError
 from treewalk.model.quantity import parse_duration
+from treewalk.model.timestamps import LATEST
+
+_AHEAD = 60.0  # seconds by which clocks may differ
 
 if TYPE_CHECKING:
     from treewalk.app import App
@@ -80,9 +83,23 @@ class ImpactFormat(StrEnum):
     SVG = "svg"
 
 
+class OutputError(TreewalkError):
+    """The answer cannot be written to stdout: the disk is full, say."""
+
+    exit_code = 74  # EX_IOERR of sysexits.h
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the answer cannot be written: {error.strerror or error}")
+
+
 def put(text: str) -> None:
-    """Write an answer to stdout, with one line break at its end."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    """Write an answer to stdout, with one line break at its end. Raises OutputError."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error) from None
 
 
 def put_json(data: Any) -> None:
@@ -96,18 +113,33 @@ def note(text: str) -> None:
 
 
 def parse_time(text: str | None) -> float | None:
-    """Unix seconds from ISO 8601 (UTC unless it says), Unix seconds, or a time ago such as -2h. Raises UsageError."""
+    """Unix seconds from ISO 8601 (UTC unless it says), Unix seconds, or a time ago such as -2h.
+
+    Raises UsageError, also for times before 1970 and after 9000: nothing was ever measured then.
+    """
     if text is None:
         return None
     try:
         if re.fullmatch(r"-\D*\d.*[a-z]", text):
-            return time.time() - parse_duration(text[1:])
-        if re.fullmatch(r"\d{9,}(\.\d+)?", text):
-            return float(text)
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except ValueError:
+            found = time.time() - parse_duration(text[1:])
+        elif re.fullmatch(r"\d{9,}(\.\d+)?", text):
+            found = float(text)
+        else:
+            moment = datetime.fromisoformat(text)
+            found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         raise UsageError(f"{text!r} is not a time; write 2026-01-15T04:47, Unix seconds, or -2h") from None
+    if not 0 <= found < LATEST:
+        raise UsageError(f"{text!r} lies outside the years 1970 to 9000; Unix times are in seconds, not milliseconds")
+    return found
+
+
+def parse_moment(text: str | None) -> float | None:
+    """A time that has been: as `parse_time`, and UsageError when it is more than a minute in the future."""
+    found = parse_time(text)
+    if found is not None and found > time.time() + _AHEAD:
+        raise UsageError(f"{text!r} is in the future: nothing can be seen there yet; leave --at out for now")
+    return found
 
 
 def parse_span(text: str | None, what: str) -> float | None:
