@@ -147,6 +147,18 @@ def test_an_answer_that_cannot_be_written_says_so(tmp_path: Path, arguments: lis
     assert done.stderr == "treewalk: the answer cannot be written: No space left on device\n"
 
 
+def test_an_answer_that_nobody_waits_for_is_no_failure(tmp_path: Path) -> None:
+    shell = f"{sys.executable} -m treewalk"
+    for command, code in ((f"{shell} checks >&-", 74), (f"set -o pipefail; {shell} checks | true", 0)):
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False, env=ENVIRONMENT,
+            timeout=60,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.splitlines()) == (1 if code else 0)
+
+
 @pytest.mark.parametrize("more", [[], ["--no-keep"]])
 def test_a_memory_that_is_damaged_does_not_keep_the_diagnosis_from_being_made(tmp_path: Path, more: list[str]) -> None:
     workspace(tmp_path, BROKEN)

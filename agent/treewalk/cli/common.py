@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import sys
 import time
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from treewalk.errors import TreewalkError, UsageError
 from treewalk.model.quantity import parse_duration
@@ -40,8 +42,6 @@ class State:
 
     def forest(self) -> Forest:
         """Only SLAs and nodes, by the quick road through the cache."""
-        import os
-
         from treewalk.content.workspace import find_workspace, load_forest
 
         return load_forest(find_workspace(self.workspace, os.environ, Path.cwd()), example=self.example)
@@ -94,12 +94,20 @@ class OutputError(TreewalkError):
 
 def put(text: str) -> None:
     """Write an answer to stdout, with one line break at its end. Raises OutputError."""
+    out: TextIO | None = sys.stdout  # Python has none where the caller closed it
+    if out is None:
+        raise OutputError(OSError(errno.EBADF, "stdout is closed"))
     try:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        out.write(text if text.endswith("\n") else text + "\n")
     except BrokenPipeError:
-        raise
+        drop_output(out)
     except OSError as error:
         raise OutputError(error) from None
+
+
+def drop_output(out: TextIO) -> None:
+    """Let what is written from now on go nowhere: whoever read it has seen enough. The exit code stays what it is."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 def put_json(data: Any) -> None:
@@ -157,7 +165,6 @@ def parse_span(text: str | None, what: str) -> float | None:
 
 def user() -> str:
     """Who runs this, as the system knows them: by the process, and not by its environment, which can say anything."""
-    import os
     import pwd
 
     try:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -25,7 +24,7 @@ from treewalk.cli import (
     serve_command,
     watch_command,
 )
-from treewalk.cli.common import OutputError, State, put
+from treewalk.cli.common import OutputError, State, drop_output, put
 from treewalk.errors import TreewalkError
 from treewalk.model.redact import short
 
@@ -120,11 +119,13 @@ def _mistake(error: Exception, *, debug: bool) -> int:
 
 def _flushed(code: int) -> int:
     """The exit code, once the answer is out: what were left would be tried again at the end, in Python's own words."""
+    out: TextIO | None = sys.stdout
     try:
-        sys.stdout.flush()
+        if out is not None:
+            out.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # whoever read it has seen enough
+        drop_output(sys.stdout)
+        if isinstance(error, BrokenPipeError):
             return code
         if code != OutputError.exit_code:
             print(f"treewalk: {OutputError(error)}", file=sys.stderr)

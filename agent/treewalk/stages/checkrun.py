@@ -56,7 +56,7 @@ class NodeChecker:
                 wanted.update(dict.fromkeys(definition.modules(spec.params)))
         for module in wanted:
             with suppress(ImportError):
-                await in_thread(partial(import_module, module))
+                await in_thread(partial(import_module, module), name="treewalk-import")
 
     async def __call__(self, node: Node) -> Verdict:
         looks = [self._condition(node, condition) for condition in node.conditions]
