@@ -20,6 +20,8 @@ from treewalk import (
     format_duration,
     format_number,
     healthy,
+    short,
+    shown_address,
     unhealthy,
     unknown,
 )
@@ -50,22 +52,15 @@ async def consumer_lag(
     if redis_url and stream:
         if not probe.live:
             return unknown("Redis Streams tell only the present; give the healthcheck a metric")
-        return await _in_thread(_redis, probe, consumer_group, lag_threshold, redis_url, stream, stalled_after)
+        return await probe.in_thread(_redis, probe, consumer_group, lag_threshold, redis_url, stream, stalled_after)
     if bootstrap_servers:
         name = topic or probe.field("topic")
         if not name:
             return unknown("no topic: give the healthcheck or the node a topic")
         if not probe.live:
             return unknown("Kafka tells only the present; give the healthcheck a metric")
-        return await _in_thread(_kafka, probe, consumer_group, lag_threshold, bootstrap_servers, str(name))
+        return await probe.in_thread(_kafka, probe, consumer_group, lag_threshold, bootstrap_servers, str(name))
     return await _metric(probe, consumer_group, lag_threshold, metric)
-
-
-async def _in_thread(ask: Any, *arguments: Any) -> Verdict:
-    import asyncio
-
-    verdict: Verdict = await asyncio.to_thread(ask, *arguments)
-    return verdict
 
 
 async def _metric(probe: Probe, group: str, limit: float, metric: str | None) -> Verdict:
@@ -94,23 +89,25 @@ def _redis(
     from redis import Redis
     from redis import exceptions as errors
 
+    address = probe.secret(url)
+    where = shown_address(address)
     client = Redis.from_url(
-        probe.secret(url), socket_timeout=probe.timeout, socket_connect_timeout=probe.timeout, decode_responses=True
+        address, socket_timeout=probe.timeout, socket_connect_timeout=probe.timeout, decode_responses=True
     )
     total, stalled = 0.0, ""
     try:
         for name in [stream] if isinstance(stream, str) else stream:
             lag = _stream_lag(client, name, group)
             if lag is None:
-                return unhealthy(f"the stream {name} has no consumer group {group}")
+                return unhealthy(f"the stream {name} of {where} has no consumer group {group}")
             total += lag
             stalled = stalled or _stalled(client, name, group, stalled_after)
     except (errors.ConnectionError, errors.TimeoutError) as error:
-        raise SourceUnreachable(f"the Redis of the stream does not answer: {type(error).__name__}") from None
+        raise SourceUnreachable(f"the Redis of the stream, {where}, does not answer: {type(error).__name__}") from None
     except errors.ResponseError as error:
         if "no such key" in str(error):
-            return unhealthy("the stream does not exist")
-        raise SourceRejected(f"the Redis of the stream refused: {str(error)[:100]}") from None
+            return unhealthy(f"{where} holds no stream of that name")
+        raise SourceRejected(f"the Redis of the stream, {where}, refused: {short(str(error), 100)}") from None
     finally:
         client.close()
     if stalled:
@@ -149,14 +146,16 @@ def _stalled(client: Any, name: str, group: str, after: float | None) -> str:
 def _kafka(probe: Probe, group: str, limit: float, servers: str, topic: str) -> Verdict:
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    settings = {"bootstrap.servers": probe.secret(servers), "log_level": 0}
+    brokers = probe.secret(servers)
+    where = _where(brokers)
+    settings = {"bootstrap.servers": brokers, "log_level": 0}
     until = time.monotonic() + probe.timeout
     consumer = None
     try:
         consumer = Consumer({**settings, "group.id": group, "isolation.level": "read_uncommitted"})
         numbers = _partitions(consumer, topic, probe.timeout)
         if numbers is None:
-            return unhealthy(f"Kafka knows no topic {topic}")
+            return unhealthy(f"Kafka at {where} knows no topic {topic}")
         committed = consumer.committed([TopicPartition(topic, n) for n in numbers], timeout=_left(until))
         behind = _Behind()
         for one in committed:
@@ -165,9 +164,9 @@ def _kafka(probe: Probe, group: str, limit: float, servers: str, topic: str) -> 
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, one.partition), timeout=_left(until))
             behind.add(one.partition, one.offset, low, high)
         if not behind.lags and not _exists(settings, group, _left(until)):
-            return unhealthy(f"Kafka knows no consumer group {group}")
+            return unhealthy(f"Kafka at {where} knows no consumer group {group}")
     except KafkaException as error:
-        raise _failure(error) from None
+        raise _failure(error, where) from None
     finally:
         if consumer is not None:
             consumer.close()
@@ -199,12 +198,18 @@ def _exists(settings: dict[str, Any], group: str, timeout: float) -> bool:
     return bool(state != ConsumerGroupState.DEAD)
 
 
-def _failure(error: Any) -> SourceError:
+def _where(servers: str) -> str:
+    """Some of the brokers, for people: without anything that stands before an @."""
+    named = [one.strip().rpartition("://")[2].rpartition("@")[2] for one in servers.split(",")]
+    return ", ".join(named[:3]) + (", …" if len(named) > 3 else "")
+
+
+def _failure(error: Any, where: str) -> SourceError:
     """Codes below zero are the client's own: it got no answer. The others are what a broker said."""
     cause = error.args[0]
     if cause.code() < 0:
-        return SourceUnreachable(f"Kafka does not answer: {cause.str()}")
-    return SourceRejected(f"Kafka refused: {cause.str()}")
+        return SourceUnreachable(f"Kafka at {where} does not answer: {short(cause.str())}")
+    return SourceRejected(f"Kafka at {where} refused: {short(cause.str())}")
 
 
 @dataclass

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import Any
 
-from treewalk import Probe, SourceUnreachable, Verdict, check, degraded, healthy, unhealthy, unknown
+from treewalk import (
+    Probe,
+    SourceUnreachable,
+    Verdict,
+    check,
+    degraded,
+    healthy,
+    shown_address,
+    unhealthy,
+    unknown,
+)
+
+_SOCKET = "unix:///var/run/docker.sock"  # what an engine is asked at when nothing else is said
 
 
 @check("container", live=True, loads=("docker",))
@@ -20,7 +34,15 @@ def container(
     wanted = name or probe.field("container")
     if not wanted:
         return unknown("no container named: give the node `container: NAME`")
-    details = _inspect(probe, str(wanted), base_url)
+    where = base_url or os.environ.get("DOCKER_HOST") or _SOCKET
+    details = _inspect(probe, str(wanted), base_url, shown_address(where))
+    verdict = _judge(str(wanted), details, max_restarts)
+    if where == _SOCKET:
+        return verdict
+    return replace(verdict, reason=f"{verdict.reason} (the engine at {shown_address(where)})")
+
+
+def _judge(wanted: str, details: dict[str, Any] | None, max_restarts: int | None) -> Verdict:
     if details is None:
         return unhealthy(f"there is no container {wanted}", expected="running")
     state = details.get("State") or {}
@@ -42,7 +64,7 @@ def container(
     return healthy(f"{wanted} runs", observed=status)
 
 
-def _inspect(probe: Probe, name: str, base_url: str | None) -> dict[str, Any] | None:
+def _inspect(probe: Probe, name: str, base_url: str | None, where: str) -> dict[str, Any] | None:
     """What the engine says of a container; None when there is none of that name."""
     import docker
     import requests
@@ -60,4 +82,14 @@ def _inspect(probe: Probe, name: str, base_url: str | None) -> dict[str, Any] | 
     except docker.errors.NotFound:
         return None
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        raise SourceUnreachable(f"the container engine is not reachable: {type(error).__name__}") from None
+        raise SourceUnreachable(f"the container engine at {where} is not reachable: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    """The innermost cause in few words: the client wraps everything into errors of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__

@@ -8,7 +8,18 @@ import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from treewalk import Probe, Seconds, Verdict, check, degraded, format_duration, healthy, unhealthy, unknown
+from treewalk import (
+    Probe,
+    Seconds,
+    Verdict,
+    check,
+    degraded,
+    format_duration,
+    healthy,
+    shown_address,
+    unhealthy,
+    unknown,
+)
 
 _MOST = 1_000_000  # bytes of a body that are looked at
 
@@ -37,33 +48,36 @@ async def http(
     """
     import httpx
 
-    where = url or probe.field("url")
-    if not where:
+    address = url or probe.field("url")
+    if not address:
         return unknown("no address: give the healthcheck or the node a url")
+    address = probe.secret(str(address))
+    where = shown_address(address)
     sent = {name: probe.secret(value) for name, value in (headers or {}).items()}
     began = time.perf_counter()
     body = bytearray()
     try:
-        asked = _client(verify_tls).stream(verb, probe.secret(str(where)), headers=sent, timeout=probe.timeout)
+        asked = _client(verify_tls).stream(verb, address, headers=sent, timeout=probe.timeout)
         async with asked as answer:
             async for chunk in answer.aiter_bytes():
                 body += chunk
                 if len(body) > _MOST:
                     break
     except httpx.TimeoutException:
-        return unhealthy(f"no answer within {format_duration(probe.timeout)}")
+        return unhealthy(f"{where} gives no answer within {format_duration(probe.timeout)}")
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         return unknown("the url is not one that can be asked; it begins with http:// or https://")
     except httpx.TransportError as error:
-        return unhealthy(f"not reachable: {type(error).__name__}")
-    took = time.perf_counter() - began
+        return unhealthy(f"{where} is not reachable: {_why(error)}")
+    took, answered = time.perf_counter() - began, str(answer.status_code)
     if not _right(answer.status_code, status):
-        return unhealthy(f"answered {answer.status_code}", observed=str(answer.status_code), expected=str(status))
+        return unhealthy(f"{where} answered {answered}", observed=answered, expected=str(status))
     if body_contains is not None and body_contains.encode() not in body:
-        return unhealthy(f"the body does not hold {body_contains!r}", expected=body_contains)
+        return unhealthy(f"{where} answered a body without {body_contains!r}", expected=body_contains)
     if max_latency is not None and took > max_latency:
-        return degraded("slow", observed=format_duration(took), expected=f"< {format_duration(max_latency)}")
-    return healthy(f"answered {answer.status_code} in {format_duration(took)}", observed=str(answer.status_code))
+        limit = f"< {format_duration(max_latency)}"
+        return degraded(f"{where} answers slowly", observed=format_duration(took), expected=limit)
+    return healthy(f"{where} answered {answered} in {format_duration(took)}", observed=answered)
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, Any]] = WeakKeyDictionary()
@@ -81,6 +95,18 @@ def _client(verify: bool) -> Any:
             verify=_tls(verify), follow_redirects=False, trust_env=False, limits=nothing
         )
     return clients[verify]
+
+
+def _why(error: Exception) -> str:
+    """In words where the kind of error says little by itself."""
+    import httpx
+
+    if not isinstance(error, httpx.ConnectError):
+        return type(error).__name__
+    said = str(error).lower()
+    if "name or service" in said or "getaddrinfo" in said or "name resolution" in said or "nodename" in said:
+        return "its name is not known"
+    return "its certificate is refused" if "certificate" in said else "no connection"
 
 
 def _tls(verify: bool) -> ssl.SSLContext:

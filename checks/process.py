@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 import xmlrpc.client
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from treewalk import (
     degraded,
     format_duration,
     healthy,
+    short,
+    shown_address,
     unhealthy,
     unknown,
 )
@@ -49,14 +52,18 @@ def process(
     name = process or probe.field("supervisor_process")
     if not group and not name:
         return unknown("no process named: give the node supervisor_group and supervisor_process")
+    server = probe.secret(server)
+    local = server.startswith("unix:")
+    where = shown_address(server)
     everything = _ask(probe, server, username, password)
     mine = [p for p in everything if (not group or p["group"] == group) and (not name or p["name"] == name)]
     if not mine:
         wanted = ":".join(str(part) for part in (group, name) if part)
-        return unknown(f"supervisord knows no process {wanted}")
-    verdicts = [(_ORDER.index(p["statename"]), _judge(p, min_uptime, local=server.startswith("unix:"))) for p in mine]
+        return unknown(f"supervisord at {where} knows no process {wanted}")
+    verdicts = [(_ORDER.index(p["statename"]), _judge(p, min_uptime, local=local)) for p in mine]
     bad = sorted((v for v in verdicts if v[1].status.troubled), key=lambda v: v[0])
-    return bad[0][1] if bad else verdicts[0][1]
+    verdict = bad[0][1] if bad else verdicts[0][1]
+    return verdict if local else replace(verdict, reason=f"{verdict.reason} (supervisord at {where})")
 
 
 def _ask(probe: Probe, server: str, username: str | None, password: str | None) -> list[dict[str, Any]]:
@@ -64,19 +71,20 @@ def _ask(probe: Probe, server: str, username: str | None, password: str | None) 
 
     secret = probe.secret(password) if password else None
     try:
-        transport = SupervisorTransport(username, secret, probe.secret(server))
+        transport = SupervisorTransport(username, secret, server)
     except ValueError:
         raise SourceRejected("server has to be unix:///path/to.sock or http://host:port of supervisord") from None
+    where = shown_address(server)
     _bound(transport, probe.timeout)
     proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
     try:
         return proxy.supervisor.getAllProcessInfo()  # type: ignore[return-value]
     except xmlrpc.client.ProtocolError as error:
-        raise SourceRejected(f"supervisord answered {error.errcode}; check username and password") from None
+        raise SourceRejected(f"supervisord at {where} answered {error.errcode}; check username and password") from None
     except (OSError, http.client.HTTPException) as error:
-        raise SourceUnreachable(f"supervisord at {server} is not reachable: {type(error).__name__}") from None
+        raise SourceUnreachable(f"supervisord at {where} is not reachable: {type(error).__name__}") from None
     except (xmlrpc.client.Fault, xmlrpc.client.ResponseError) as error:
-        raise SourceRejected(f"supervisord refused: {error}") from None
+        raise SourceRejected(f"supervisord at {where} refused: {short(str(error))}") from None
     finally:
         transport.close()
 

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from treewalk import Probe, Seconds, Verdict, check, format_number, healthy, parse_threshold, unhealthy, unknown
+from treewalk import (
+    Probe,
+    Seconds,
+    Verdict,
+    check,
+    format_duration,
+    format_number,
+    healthy,
+    parse_threshold,
+    short,
+    shown_address,
+    unhealthy,
+    unknown,
+)
+
+_BOUNDED = ("postgresql", "sqlite", "mysql", "mariadb")  # which can be told how long a statement may run
+_STEPS = 1000  # instructions of SQLite between two looks at the clock
 
 
 @check("sql", live=True, extra="sql", loads=("sqlalchemy",))
@@ -26,7 +45,8 @@ def sql(
     connection         the name of one under `connections` in treewalk.yaml
     threshold          the limit that the value has to keep: "< 60s", "> 80%", "> 0"
     expect             the value that it has to be
-    statement_timeout  how long the statement may run (default: what the check may take)
+    statement_timeout  how long the statement may run (default: what the check may take); of PostgreSQL, MySQL, MariaDB
+                       and SQLite
     """
     from sqlalchemy import create_engine, exc, pool, text
 
@@ -35,6 +55,7 @@ def sql(
     if ";" in query.rstrip().rstrip(";"):
         return unknown("one statement only: take the ';' out of the query")
     address = probe.secret(f"connection:{connection}" if connection else str(url))
+    where = shown_address(address)
     limit = min(statement_timeout or probe.timeout, probe.timeout)
     try:
         engine = create_engine(address, poolclass=pool.NullPool, connect_args=_arguments(address, limit))
@@ -42,20 +63,42 @@ def sql(
         return unknown(
             f"the url is not one that can be opened: {type(error).__name__}; is the database's driver installed?"
         )
+    if statement_timeout is not None and engine.dialect.name not in _BOUNDED:
+        return unknown(f"{engine.dialect.name} cannot be told a statement_timeout: leave it out of the healthcheck")
+    until = time.monotonic() + limit
     try:
         with engine.connect() as session:
-            if engine.dialect.name == "sqlite":
-                session.execute(text("PRAGMA query_only = ON"))
-            elif engine.dialect.name in ("postgresql", "mysql", "mariadb"):
-                session.execute(text("SET TRANSACTION READ ONLY"))
+            _restrain(session, limit, lambda: time.monotonic() > until)
             row = session.execute(text(query)).first()
+        verdict = _judge(row[0] if row else None, threshold, expect)
     except exc.OperationalError as error:
-        return _operational(error)
+        verdict = _operational(error, limit)
     except exc.DBAPIError as error:
-        return unknown(f"the query was refused: {_first_line(error)}")
+        verdict = unknown(f"the query was refused: {_first_line(error)}")
     finally:
         engine.dispose()
-    return _judge(row[0] if row else None, threshold, expect)
+    return replace(verdict, reason=f"{where}: {verdict.reason}")
+
+
+def _restrain(session: Any, limit: float, late: Callable[[], bool]) -> None:
+    """Let the session read only, and its statement run for `limit` seconds at the most.
+
+    PostgreSQL was told the second when it was connected to. SQLite runs in this very process and asks `late` now and
+    then. MySQL counts in milliseconds (of SELECT alone, which is all that may be sent), MariaDB in seconds.
+    """
+    from sqlalchemy import text
+
+    dialect = session.dialect
+    if dialect.name == "sqlite":
+        session.execute(text("PRAGMA query_only = ON"))
+        session.connection.driver_connection.set_progress_handler(late, _STEPS)
+        return
+    if dialect.name in ("mysql", "mariadb"):
+        maria = dialect.name == "mariadb" or getattr(dialect, "is_mariadb", False)
+        bound = f"max_statement_time = {limit:.3f}" if maria else f"max_execution_time = {max(1, int(limit * 1000))}"
+        session.execute(text(f"SET SESSION {bound}"))
+    if dialect.name in ("postgresql", "mysql", "mariadb"):
+        session.execute(text("SET TRANSACTION READ ONLY"))
 
 
 def _arguments(address: str, limit: float) -> dict[str, Any]:
@@ -63,14 +106,16 @@ def _arguments(address: str, limit: float) -> dict[str, Any]:
     if address.startswith("postgresql"):
         options = f"-c statement_timeout={int(limit * 1000)} -c default_transaction_read_only=on"
         return {"connect_timeout": seconds, "options": options}
-    return {"timeout": seconds} if address.startswith("sqlite") else {}
+    if address.startswith(("mysql+pymysql", "mariadb+pymysql")):
+        return {"connect_timeout": seconds, "read_timeout": seconds + 1, "write_timeout": seconds + 1}
+    return {"timeout": limit} if address.startswith("sqlite") else {}  # how long it waits for another's lock
 
 
-def _operational(error: Any) -> Verdict:
+def _operational(error: Any, limit: float) -> Verdict:
     said = _first_line(error)
     lowered = said.lower()
-    if "statement timeout" in lowered or "canceling statement" in lowered:
-        return unhealthy(f"the query was not done in time: {said}")
+    if any(mark in lowered for mark in ("statement timeout", "canceling statement", "interrupted")):
+        return unhealthy(f"the query was not done within {format_duration(limit)}: {said}")
     if any(
         mark in lowered
         for mark in ("no such table", "syntax error", "no such column", "readonly database", "read-only")
@@ -82,7 +127,8 @@ def _operational(error: Any) -> Verdict:
 
 
 def _first_line(error: Any) -> str:
-    return str(error.orig).strip().splitlines()[0][:200] if str(error.orig).strip() else type(error.orig).__name__
+    lines = str(error.orig).strip().splitlines()
+    return short(lines[0]) if lines else type(error.orig).__name__
 
 
 def _judge(value: Any, threshold: str | float | None, expect: str | float | None) -> Verdict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from treewalk import (
     format_duration,
     format_number,
     healthy,
+    short,
+    shown_address,
     unhealthy,
     unknown,
 )
@@ -48,14 +49,14 @@ async def topic_freshness(
     if redis_url and stream:
         if not probe.live:
             return unknown("Redis Streams tell only the present; give the healthcheck a metric")
-        return await asyncio.to_thread(_redis, probe, max_age, redis_url, stream)
+        return await probe.in_thread(_redis, probe, max_age, redis_url, stream)
     if bootstrap_servers:
         name = topic or probe.field("topic")
         if not name:
             return unknown("no topic: give the healthcheck or the node a topic")
         if not probe.live:
             return unknown("Kafka tells only the present; give the healthcheck a metric")
-        return await asyncio.to_thread(_kafka, probe, max_age, bootstrap_servers, str(name))
+        return await probe.in_thread(_kafka, probe, max_age, bootstrap_servers, str(name))
     return await _metric(probe, max_age, metric)
 
 
@@ -111,20 +112,22 @@ def _redis(probe: Probe, max_age: float, url: str, stream: str | list[str]) -> V
     from redis import Redis
     from redis import exceptions as errors
 
+    address = probe.secret(url)
+    where = shown_address(address)
     client: Any = Redis.from_url(
-        probe.secret(url), socket_timeout=probe.timeout, socket_connect_timeout=probe.timeout, decode_responses=True
+        address, socket_timeout=probe.timeout, socket_connect_timeout=probe.timeout, decode_responses=True
     )
     oldest = 0.0
     try:
         for name in [stream] if isinstance(stream, str) else stream:
             entries = client.xrevrange(name, count=1)
             if not entries:
-                return unhealthy(f"the stream {name} is empty", expected=f"< {format_duration(max_age)}")
+                return unhealthy(f"the stream {name} of {where} is empty", expected=f"< {format_duration(max_age)}")
             oldest = max(oldest, time.time() - int(entries[0][0].split("-")[0]) / 1000)
     except (errors.ConnectionError, errors.TimeoutError) as error:
-        return unhealthy(f"the Redis of the stream does not answer: {type(error).__name__}")
+        return unhealthy(f"the Redis of the stream, {where}, does not answer: {type(error).__name__}")
     except errors.ResponseError as error:
-        raise SourceRejected(f"the Redis of the stream refused: {str(error)[:100]}") from None
+        raise SourceRejected(f"the Redis of the stream, {where}, refused: {short(str(error), 100)}") from None
     finally:
         client.close()
     return _judge(oldest, max_age)
@@ -133,8 +136,10 @@ def _redis(probe: Probe, max_age: float, url: str, stream: str | list[str]) -> V
 def _kafka(probe: Probe, max_age: float, servers: str, topic: str) -> Verdict:
     from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+    brokers = probe.secret(servers)
+    where = _where(brokers)
     settings = {
-        "bootstrap.servers": probe.secret(servers),
+        "bootstrap.servers": brokers,
         "group.id": "treewalk",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
@@ -150,7 +155,7 @@ def _kafka(probe: Probe, max_age: float, servers: str, topic: str) -> Verdict:
         metadata = consumer.list_topics(topic, timeout=probe.timeout).topics[topic]
         if metadata.error is not None:
             if metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                return unhealthy(f"Kafka knows no topic {topic}")
+                return unhealthy(f"Kafka at {where} knows no topic {topic}")
             raise KafkaException(metadata.error)
         newest = _Newest(consumer, topic, until)
         for number in metadata.partitions:
@@ -158,19 +163,25 @@ def _kafka(probe: Probe, max_age: float, servers: str, topic: str) -> Verdict:
             newest.bounds[number] = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=left)
         newest.read()
     except KafkaException as error:
-        raise _failure(error) from None
+        raise _failure(error, where) from None
     finally:
         if consumer is not None:
             consumer.close()
     return newest.judge(max_age)
 
 
-def _failure(error: Any) -> SourceError:
+def _where(servers: str) -> str:
+    """Some of the brokers, for people: without anything that stands before an @."""
+    named = [one.strip().rpartition("://")[2].rpartition("@")[2] for one in servers.split(",")]
+    return ", ".join(named[:3]) + (", …" if len(named) > 3 else "")
+
+
+def _failure(error: Any, where: str) -> SourceError:
     """Codes below zero are the client's own: it got no answer. The others are what a broker said."""
     cause = error.args[0]
     if cause.code() < 0:
-        return SourceUnreachable(f"Kafka does not answer: {cause.str()}")
-    return SourceRejected(f"Kafka refused: {cause.str()}")
+        return SourceUnreachable(f"Kafka at {where} does not answer: {short(cause.str())}")
+    return SourceRejected(f"Kafka at {where} refused: {short(cause.str())}")
 
 
 @dataclass

@@ -64,7 +64,9 @@ def _cli() -> str:
     root = typer.main.get_command(app)
     lines = ["# The command line", "", "Written by `make docs` from the program's own help.", ""]
     lines += [
-        "Exit codes: 0 fine, 2 usage or configuration, 130 interrupted; those of `diagnose` and `replay` are with it.",
+        "Exit codes: 0 fine, 2 usage or configuration, 130 interrupted; those of `diagnose` and `replay` are with it. 70 is a",
+        "mistake of treewalk's own, told in one line (`--debug` shows the whole trace); 74, that the answer could not be",
+        "written (a full disk). Neither says anything about an SLA.",
         "",
     ]
     for path, command in _commands(root, ("treewalk",)):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,3 +127,46 @@ async def test_tcp_connect_without_an_address_says_which_line_to_add() -> None:
     verdict = await run("tcp_connect")
     assert verdict.status is Status.UNKNOWN
     assert "address: host:port" in verdict.reason
+
+
+SLOW = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 300000000) SELECT max(n) FROM t"
+
+
+async def test_sql_ends_a_statement_of_sqlite_that_takes_too_long(tmp_path: Path) -> None:
+    began = time.monotonic()
+    verdict = await run("sql", url=f"sqlite:///{tmp_path / 'x.db'}", query=SLOW, statement_timeout="100ms")
+    assert time.monotonic() - began < 10  # minutes otherwise
+    assert verdict.status is Status.UNHEALTHY
+    assert "not done within 100ms" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "maria", "wanted"),
+    [
+        ("mysql", False, "SET SESSION max_execution_time = 100"),
+        ("mysql", True, "SET SESSION max_statement_time = 0.100"),
+        ("mariadb", True, "SET SESSION max_statement_time = 0.100"),
+    ],
+)
+def test_sql_tells_mysql_and_mariadb_each_in_its_own_words(name: str, maria: bool, wanted: str) -> None:
+    module = sys.modules["treewalk_checks.sql"]
+    said: list[str] = []
+
+    class Session:
+        dialect = SimpleNamespace(name=name, is_mariadb=maria)
+
+        def execute(self, statement: Any) -> None:
+            said.append(str(statement))
+
+    module._restrain(Session(), 0.1, lambda: False)
+    assert said == [wanted, "SET TRANSACTION READ ONLY"]
+
+
+async def test_sql_refuses_a_time_out_that_a_database_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlalchemy
+
+    engine = SimpleNamespace(dialect=SimpleNamespace(name="mssql"))
+    monkeypatch.setattr(sqlalchemy, "create_engine", lambda *args, **named: engine)
+    verdict = await run("sql", url="mssql+pyodbc://h/x", statement_timeout="1s")
+    assert verdict.status is Status.UNKNOWN
+    assert "leave it out" in verdict.reason

@@ -19,7 +19,7 @@ from treewalk.errors import (
 )
 from treewalk.integrations.clock import SystemClock
 from treewalk.integrations.guard import Breaker, Guard
-from treewalk.integrations.threads import in_thread
+from treewalk.threads import in_thread
 
 from tests.support.clocks import StandingClock
 

@@ -30,13 +30,17 @@ __all__ = [
     "format_number",
     "healthy",
     "parse_threshold",
+    "short",
+    "shown_address",
     "unhealthy",
     "unknown",
 ]
 
 if TYPE_CHECKING:
     from treewalk.errors import SourceError, SourceRejected, SourceTimeout, SourceUnreachable
+    from treewalk.model.address import shown_address
     from treewalk.model.quantity import format_bytes, format_duration, format_number, parse_threshold
+    from treewalk.model.redact import short
     from treewalk.model.tree import BaselineSpec
     from treewalk.model.verdict import Verdict, degraded, healthy, unhealthy, unknown
     from treewalk.sdk import Amount, Probe, Seconds, Secret, check
@@ -48,7 +52,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'treewalk' has no attribute {name!r}")
     from importlib import import_module
 
-    for module in ("sdk", "errors", "model.verdict", "model.quantity", "model.tree"):
+    for module in ("sdk", "errors", "model.verdict", "model.quantity", "model.tree", "model.address", "model.redact"):
         found = import_module(f"treewalk.{module}")
         if hasattr(found, name):
             return getattr(found, name)

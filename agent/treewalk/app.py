@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Literal, Self
 from treewalk.content.secrets import resolver
 from treewalk.content.workspace import Workspace, find_workspace, load_workspace
 from treewalk.diagnosing import Bench, diagnose
-from treewalk.errors import SettingsError, SourceError, SourceRejected
+from treewalk.errors import SettingsError, SourceError, SourceRejected, StoreError, UsageError
 from treewalk.integrations.clock import SystemClock
 from treewalk.integrations.memo import MemoLogSource, MemoMetricSource
 from treewalk.model.diagnosis import Diagnosis
@@ -23,6 +24,11 @@ from treewalk.model.tree import BaselineSpec, Sla, Tree
 from treewalk.ports import LogSource, MetricSource, Store
 from treewalk.settings import LokiSettings, PrometheusSettings, WalkSettings
 from treewalk.stages.match import SignatureIndex
+from treewalk.threads import Threads
+
+_FORGETFUL = (
+    "; known errors are those of the files alone, as trusted as they say there, and this diagnosis is not remembered"
+)
 
 Watch = Callable[[Event], None]
 
@@ -37,6 +43,8 @@ class DiagnoseOptions:
 
     `at` is Unix seconds (None is now); `since` how far back to look and `deadline` how long the walk may take,
     both in seconds; `record` a file that will keep every answer; `keep` whether the memory keeps the diagnosis.
+    `warn` is told when the memory or the recording fails, and the diagnosis goes on without it; with None that is
+    raised, as it has to be where somebody acts on what the memory says of a known error's trust.
     """
 
     at: float | None = None
@@ -45,6 +53,7 @@ class DiagnoseOptions:
     strategy: Literal["sweep", "frontier"] = "sweep"
     record: Path | None = None
     keep: bool = True
+    warn: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,7 @@ class App:
         self.workspace, self._environ, self._example = workspace, environ, example
         self.resolve = _connections(workspace, resolver(environ, workspace.root))
         self.clock = SystemClock()
+        self._threads = Threads()
         self._sources: Sources | None = None
         self._database: Any = None
 
@@ -122,7 +132,7 @@ class App:
         """
         found = load_workspace(self.workspace.root, example=self._example)
         fresh = App(replace(found, state=self.workspace.state), self._environ, example=self._example)
-        fresh._database = self.database
+        fresh._database, fresh._threads = self.database, self._threads
         _ = fresh.sources  # their secrets are filled in when they are built: what is missing is told now
         take_out_emails(found.settings.redact.emails)
         return fresh
@@ -214,13 +224,16 @@ class App:
     async def diagnose(self, sla: str, options: DiagnoseOptions | None = None, watch: Watch | None = None) -> Diagnosis:
         """Look at one SLA and say which node broke it, or that none did.
 
-        Raises UsageError for an unknown SLA, SettingsError for a missing secret, StoreError. A source that fails
-        does not raise: what could not be looked at is in the result.
+        Raises UsageError for an unknown SLA or a recording that has no place to go, SettingsError for settings that
+        make no sources; StoreError, and UsageError for a recording that failed, unless `options.warn` takes them. A
+        source that fails does not raise: what could not be looked at is in the result.
         """
         options = options or DiagnoseOptions()
         tree = self.workspace.forest.tree(sla)
-        bench = self._bench(tree.sla, options)
-        recording = self._recording(tree, bench, options) if options.record else None
+        remarks: list[str] = []
+        known = self._known(options, remarks)
+        bench = self._bench(tree.sla, options, known)
+        recording = self._recording(tree, bench, known, options.record) if options.record else None
         if recording is not None:
             bench = replace(
                 bench,
@@ -229,11 +242,22 @@ class App:
                 keep_verdict=recording.keep_verdict,
             )
         diagnosis = await diagnose(tree, memoised(bench), watch or _nobody)
+        forgetful = bool(remarks)
         if recording is not None and options.record is not None:
-            recording.write(options.record)
-        if options.keep:
-            self._remember(diagnosis)
-        return diagnosis
+            with _told(options, remarks):
+                recording.write(options.record)
+        diagnosis = replace(diagnosis, remarks=(*diagnosis.remarks, *remarks))
+        late: list[str] = []
+        if options.keep and not forgetful:
+            with _told(options, late):
+                self._remember(diagnosis)
+        return replace(diagnosis, remarks=(*diagnosis.remarks, *late))
+
+    def _known(self, options: DiagnoseOptions, remarks: list[str]) -> Mapping[str, KnownError]:
+        """The known errors; those of the files alone, with a remark, where the memory fails and that is allowed."""
+        with _told(options, remarks, _FORGETFUL):
+            return self.known_errors()
+        return {error.id: error for error in self.workspace.known_errors}
 
     async def doctor(self) -> tuple[SourceReport, ...]:
         """Whether each source can be reached, and with which rights."""
@@ -254,7 +278,7 @@ class App:
 
         self.store.keep(diagnosis, document(diagnosis))
 
-    def _bench(self, sla: Sla, options: DiagnoseOptions) -> Bench:
+    def _bench(self, sla: Sla, options: DiagnoseOptions, known: Mapping[str, KnownError]) -> Bench:
         walk = self.workspace.settings.walk
         now = self.clock.now()
         spec = baseline_of(sla, walk, options.since)
@@ -262,7 +286,7 @@ class App:
             metrics=self.sources.metric,
             logs=self.sources.log,
             checks=self.workspace.checks,
-            known=SignatureIndex(self.known_errors().values()),
+            known=SignatureIndex(known.values()),
             clock=self.clock,
             at=now if options.at is None else options.at,
             window=spec.window,
@@ -274,12 +298,15 @@ class App:
             max_log_lines=walk.max_log_lines,
             strategy=options.strategy,
             resolve=self.resolve,
+            threads=self._threads,
         )
 
-    def _recording(self, tree: Tree, bench: Bench, options: DiagnoseOptions) -> Any:
-        from treewalk.recording import Recorder
+    def _recording(self, tree: Tree, bench: Bench, known: Mapping[str, KnownError], file: Path) -> Any:
+        """What listens. Raises UsageError, before anything is asked, when the file could not be written."""
+        from treewalk.recording import Recorder, check_place
 
-        return Recorder(tree, tuple(self.known_errors().values()), bench)
+        check_place(file)
+        return Recorder(tree, tuple(known.values()), bench)
 
     def _build_sources(self) -> Sources:
         configured = self.workspace.settings.sources
@@ -344,6 +371,19 @@ def memoised(bench: Bench) -> Bench:
         return logs[name]
 
     return replace(bench, metrics=metric, logs=log)
+
+
+@contextmanager
+def _told(options: DiagnoseOptions, remarks: list[str], besides: str = "") -> Iterator[None]:
+    """What the memory or the recording fails with, as a warning and a remark where somebody takes warnings."""
+    try:
+        yield
+    except (StoreError, UsageError) as error:
+        if options.warn is None:
+            raise
+        said = redact(f"{error}{besides}")
+        options.warn(said)
+        remarks.append(said)
 
 
 def _pick(kind: str, name: str | None, sources: Mapping[str, Any]) -> Any:

@@ -25,6 +25,7 @@ from treewalk.stages.intake import Intake, measure
 from treewalk.stages.match import MatchResult, SignatureIndex, match
 from treewalk.stages.rank import Scene, Weights, rank
 from treewalk.stages.walk import Strategy, walk
+from treewalk.threads import Threads
 
 Watch = Callable[[Event], None]
 WALK_SHARE = 0.75  # of the deadline is the walk's at the most; the rest is for gathering and matching
@@ -57,6 +58,7 @@ class Bench:
     recorded: Mapping[str, Verdict] = field(default_factory=dict)
     keep_verdict: Callable[[str, Verdict], None] = lambda node, verdict: None
     weights: Weights = field(default_factory=Weights)
+    threads: Threads = field(default_factory=Threads)
 
 
 async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) -> Diagnosis:
@@ -151,7 +153,10 @@ async def _measure(tree: Tree, bench: Bench) -> Intake:
         why = str(error)
     except TimeoutError:
         why = f"no answer within {format_duration(limit)}"
-    return Intake(Measurement("unknown", why, limit=str(tree.sla.threshold or "")), None, answered=False)
+    sla = tree.sla
+    shown = str(sla.threshold) if sla.threshold else None
+    in_window = sla.window is None or sla.window.contains(bench.at)
+    return Intake(Measurement("unknown", why, limit=shown, in_window=in_window), None, answered=False)
 
 
 def _checker(bench: Bench) -> NodeChecker:
@@ -167,6 +172,7 @@ def _checker(bench: Bench) -> NodeChecker:
         resolve=bench.resolve,
         recorded=bench.recorded,
         keep=bench.keep_verdict,
+        threads=bench.threads,
     )
 
 

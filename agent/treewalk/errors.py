@@ -10,6 +10,7 @@
     │   ├── SourceRejected        it answered and refused the question (bad query, not allowed)
     │   ├── SourceBusy            it answered: not now; carries after how many seconds to come again
     │   ├── SourceBadAnswer       it answered something that is not an answer (HTML, half a JSON, too large)
+    │   ├── SourceMisconfigured   (2) not asked, because its settings or their secrets are wrong; a SettingsError too
     │   ├── CircuitOpen           not asked, because it failed repeatedly a moment ago
     │   └── QueryUnsupported      this source cannot answer this kind of query, by design
     ├── ActionFailed         (2)  a change was not made, or was made and failed, and it is known which
@@ -84,6 +85,12 @@ class SourceBusy(SourceError):
 
 class SourceBadAnswer(SourceError):
     """The source answered something that is not an answer: HTML, half a JSON, too large."""
+
+
+class SourceMisconfigured(SourceError, SettingsError):
+    """The source was not asked: its settings, or the secrets and files that they refer to, are wrong."""
+
+    exit_code = 2
 
 
 class CircuitOpen(SourceError):

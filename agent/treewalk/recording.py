@@ -32,6 +32,7 @@ from treewalk.integrations.bundle import (
 from treewalk.integrations.clock import SystemClock
 from treewalk.model.known import KnownError
 from treewalk.model.redact import redact
+from treewalk.model.timestamps import LATEST
 from treewalk.model.tree import BaselineSpec, Forest, Tree
 from treewalk.model.verdict import Status, Verdict
 from treewalk.ports import LogSource, MetricSource
@@ -85,6 +86,17 @@ class Recorder:
         _write_whole(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
+def check_place(path: Path) -> None:
+    """Raises UsageError when a bundle could not be written there: told before a walk, and not after it."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"the recording {path} cannot be written: there is no folder {folder}")
+    if path.is_dir():
+        raise UsageError(f"the recording {path} cannot be written: it is a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"the recording {path} cannot be written: {folder} may not be written to")
+
+
 def open_recording(path: Path) -> tuple[Tree, Bench]:
     """A bundle as a tree and a bench whose sources answer only what was recorded. Raises UsageError."""
     try:
@@ -128,6 +140,9 @@ def _write_whole(path: Path, data: bytes) -> None:
 def _opened(bundle: Mapping[str, Any]) -> tuple[Tree, Bench]:
     forest = forest_from_json(bundle["content"])
     options = bundle["options"]
+    at, window = float(options["at"]), float(options.get("window", DEFAULTS.window))
+    if not (0 <= at < LATEST and 0 < window < LATEST):
+        raise ValueError("no time")
     recorded = Recorded(bundle)
     bench = Bench(
         metrics=lambda name: ReplayedMetrics(name, recorded),
@@ -135,8 +150,8 @@ def _opened(bundle: Mapping[str, Any]) -> tuple[Tree, Bench]:
         checks=builtin_checks(),
         known=SignatureIndex(known_errors_from_json(bundle.get("known_errors", []))),
         clock=SystemClock(),
-        at=float(options["at"]),
-        window=float(options.get("window", DEFAULTS.window)),
+        at=at,
+        window=window,
         baseline=BaselineSpec(**options["baseline"]) if "baseline" in options else DEFAULTS,
         live=False,  # what looks at the present only is in `verdicts`, or was never answered
         strategy=options.get("strategy", "sweep"),
@@ -148,7 +163,8 @@ def _opened(bundle: Mapping[str, Any]) -> tuple[Tree, Bench]:
 
 
 def _verdict(data: Mapping[str, Any]) -> Verdict:
-    numbers = {name: float(data[name]) for name in ("when", "onset", "size") if data.get(name) is not None}
+    given = {name: float(data[name]) for name in ("when", "onset", "size") if data.get(name) is not None}
+    numbers = {name: value if name == "size" or abs(value) < LATEST else None for name, value in given.items()}
     return Verdict(**{**data, **numbers, "status": Status(data["status"])})
 
 

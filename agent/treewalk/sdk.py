@@ -6,8 +6,9 @@ A check is a function whose keyword-only arguments are the schema of its YAML bl
     async def consumer_lag(probe: Probe, *, consumer_group: str, lag_threshold: int = 10_000) -> Verdict:
         '''One line that `treewalk checks` shows.'''
 
-It may be sync (it then runs in a worker thread) or async. It returns a Verdict; a `SourceError`, a time-out or
-any other exception becomes *unknown* with the reason, in the check runner and nowhere else.
+It may be sync (it then runs in a thread of its own) or async; an async one does what blocks by `probe.in_thread`.
+It returns a Verdict; a `SourceError`, a time-out or any other exception becomes *unknown* with the reason, in the
+check runner and nowhere else. Reasons and values are redacted before anybody sees them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
@@ -28,6 +30,7 @@ from treewalk.model.series import LogBatch, Sample, Series
 from treewalk.model.tree import BaselineSpec, Direction, Node
 from treewalk.model.verdict import Verdict
 from treewalk.ports import LogSource, MetricSource
+from treewalk.threads import Threads
 
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 """A duration parameter: `30s`, `5m`, or bare seconds."""
@@ -43,6 +46,7 @@ Amount = Annotated[float, BeforeValidator(_amount)]
 Secret = Annotated[str, "secret"]
 """A text parameter that may hold `${ENV}` or be `file:PATH`; resolved by `probe.secret()`, never shown."""
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Awaitable[Verdict] | Verdict])
 
 
@@ -64,6 +68,7 @@ class Probe:
     live: bool = True
     baseline: BaselineSpec = field(default_factory=BaselineSpec)
     resolve: Callable[[str], str] = str
+    threads: Threads = field(default_factory=Threads)
 
     def field(self, name: str, default: Any = None) -> Any:
         """A field of the node's own definition, such as `container` or `host`."""
@@ -72,6 +77,11 @@ class Probe:
     def secret(self, text: str) -> str:
         """The text with `${ENV}` and `file:` references filled in. Raises SettingsError when one is missing."""
         return self.resolve(text)
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """What a blocking function returns or raises, while others are looked at. Not `asyncio.to_thread`: one that
+        hangs must hold up neither the end of the program nor what else runs there."""
+        return await self.threads.run(self.node.name, partial(work, *arguments, **named))
 
     async def instant(self, query: str) -> Sequence[Sample]:
         """Instant PromQL at the diagnosed moment. Raises SourceError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -11,10 +12,7 @@ def main() -> None:
     from treewalk.cli.run import run
 
     code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
+    with contextlib.suppress(OSError):
         sys.stderr.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     # A worker thread may still wait for a server that does not answer; nobody waits for it.
     os._exit(code)

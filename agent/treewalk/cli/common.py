@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import sys
 import time
@@ -10,10 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from treewalk.errors import UsageError
+from treewalk.errors import TreewalkError, UsageError
 from treewalk.model.quantity import parse_duration
+from treewalk.model.timestamps import LATEST
+
+_AHEAD = 60.0  # seconds by which clocks may differ
 
 if TYPE_CHECKING:
     from treewalk.app import App
@@ -37,8 +42,6 @@ class State:
 
     def forest(self) -> Forest:
         """Only SLAs and nodes, by the quick road through the cache."""
-        import os
-
         from treewalk.content.workspace import find_workspace, load_forest
 
         return load_forest(find_workspace(self.workspace, os.environ, Path.cwd()), example=self.example)
@@ -80,9 +83,31 @@ class ImpactFormat(StrEnum):
     SVG = "svg"
 
 
+class OutputError(TreewalkError):
+    """The answer cannot be written to stdout: the disk is full, say."""
+
+    exit_code = 74  # EX_IOERR of sysexits.h
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the answer cannot be written: {error.strerror or error}")
+
+
 def put(text: str) -> None:
-    """Write an answer to stdout, with one line break at its end."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    """Write an answer to stdout, with one line break at its end. Raises OutputError."""
+    out: TextIO | None = sys.stdout  # Python has none where the caller closed it
+    if out is None:
+        raise OutputError(OSError(errno.EBADF, "stdout is closed"))
+    try:
+        out.write(text if text.endswith("\n") else text + "\n")
+    except BrokenPipeError:
+        drop_output(out)
+    except OSError as error:
+        raise OutputError(error) from None
+
+
+def drop_output(out: TextIO) -> None:
+    """Let what is written from now on go nowhere: whoever read it has seen enough. The exit code stays what it is."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 def put_json(data: Any) -> None:
@@ -96,18 +121,33 @@ def note(text: str) -> None:
 
 
 def parse_time(text: str | None) -> float | None:
-    """Unix seconds from ISO 8601 (UTC unless it says), Unix seconds, or a time ago such as -2h. Raises UsageError."""
+    """Unix seconds from ISO 8601 (UTC unless it says), Unix seconds, or a time ago such as -2h.
+
+    Raises UsageError, also for times before 1970 and after 9000: nothing was ever measured then.
+    """
     if text is None:
         return None
     try:
         if re.fullmatch(r"-\D*\d.*[a-z]", text):
-            return time.time() - parse_duration(text[1:])
-        if re.fullmatch(r"\d{9,}(\.\d+)?", text):
-            return float(text)
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except ValueError:
+            found = time.time() - parse_duration(text[1:])
+        elif re.fullmatch(r"\d{9,}(\.\d+)?", text):
+            found = float(text)
+        else:
+            moment = datetime.fromisoformat(text)
+            found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         raise UsageError(f"{text!r} is not a time; write 2026-01-15T04:47, Unix seconds, or -2h") from None
+    if not 0 <= found < LATEST:
+        raise UsageError(f"{text!r} lies outside the years 1970 to 9000; Unix times are in seconds, not milliseconds")
+    return found
+
+
+def parse_moment(text: str | None) -> float | None:
+    """A time that has been: as `parse_time`, and UsageError when it is more than a minute in the future."""
+    found = parse_time(text)
+    if found is not None and found > time.time() + _AHEAD:
+        raise UsageError(f"{text!r} is in the future: nothing can be seen there yet; leave --at out for now")
+    return found
 
 
 def parse_span(text: str | None, what: str) -> float | None:
@@ -125,7 +165,6 @@ def parse_span(text: str | None, what: str) -> float | None:
 
 def user() -> str:
     """Who runs this, as the system knows them: by the process, and not by its environment, which can say anything."""
-    import os
     import pwd
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from treewalk.cli.common import Format, PlainFormat, State, line, note, parse_span, parse_time, put, put_json
+from treewalk.cli.common import Format, PlainFormat, State, line, note, parse_moment, parse_span, put, put_json
+from treewalk.threads import run
 
 if TYPE_CHECKING:
     from treewalk.model.diagnosis import Diagnosis
@@ -53,17 +53,20 @@ def diagnose(
     """Walk from an SLA down to the node that broke it.
 
     Exit codes: 0 the SLA is met and nothing is broken; 1 a root cause is named; 2 usage or configuration;
-    3 treewalk abstains; 4 no source could be reached.
+    3 treewalk abstains; 4 no source could be reached; 70 treewalk itself failed. When only the memory or the
+    recording fails, that is a warning on stderr and a remark in the result.
     """
     from treewalk.app import DiagnoseOptions
 
+    warnings: list[str] = []  # told at the end: what moves on a terminal would run over them
     options = DiagnoseOptions(
-        at=parse_time(at),
+        at=parse_moment(at),
         since=parse_span(since, "--since"),
         deadline=parse_span(deadline, "--deadline"),
         strategy=strategy.value,
         record=record,
         keep=keep,
+        warn=warnings.append,
     )
     state: State = context.obj
 
@@ -71,7 +74,10 @@ def diagnose(
         async with state.app() as app:
             return await app.diagnose(sla, options, watch)
 
-    return _report(_watched(look, state, quiet), format)
+    diagnosis = _watched(look, state, quiet)
+    for text in warnings:
+        note(f"treewalk: warning: {line(text)}")
+    return _report(diagnosis, format)
 
 
 def replay(
@@ -96,7 +102,7 @@ def doctor(
         async with context.obj.app() as app:
             return await app.doctor()
 
-    reports = asyncio.run(ask())
+    reports = run(ask())
     if format is PlainFormat.JSON:
         put_json({"sources": [{**vars(r), "detail": dict(r.detail)} for r in reports]})
     for report in reports if format is PlainFormat.TEXT else ():
@@ -108,19 +114,19 @@ def doctor(
 def _watched(look: Callable[[Callable[[Event], None]], Awaitable[Diagnosis]], state: State, quiet: bool) -> Diagnosis:
     """Run a diagnosis with progress on stderr: a live tree on a terminal, plain lines elsewhere."""
     if quiet:
-        return asyncio.run(_run(look, lambda event: None))
+        return run(_run(look, lambda event: None))
     if sys.stderr.isatty():
         from treewalk.cli.live import live_tree
 
         with live_tree(color=state.color) as watch:
-            return asyncio.run(_run(look, watch))
-    return asyncio.run(_run(look, _plain_progress()))
+            return run(_run(look, watch))
+    return run(_run(look, _plain_progress()))
 
 
 def watched_plainly(state: State) -> Callable[[Callable[[Callable[[Event], None]], Diagnosis]], Diagnosis]:
     """The same progress for something that diagnoses by itself, such as the demonstration."""
 
-    def run(look: Callable[[Callable[[Event], None]], Diagnosis]) -> Diagnosis:
+    def looked(look: Callable[[Callable[[Event], None]], Diagnosis]) -> Diagnosis:
         if not sys.stderr.isatty():
             return look(_plain_progress())
         from treewalk.cli.live import live_tree
@@ -128,7 +134,7 @@ def watched_plainly(state: State) -> Callable[[Callable[[Callable[[Event], None]
         with live_tree(color=state.color) as watch:
             return look(watch)
 
-    return run
+    return looked
 
 
 async def _run(look: Callable[[Any], Awaitable[Diagnosis]], watch: Callable[[Event], None]) -> Diagnosis:

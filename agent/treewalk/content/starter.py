@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from treewalk.errors import UsageError
@@ -73,16 +74,24 @@ async def row_count(probe: Probe, *, metric: str, at_least: int = 1) -> Verdict:
 
 
 def write_workspace(folder: Path) -> list[Path]:
-    """Write the files of a small workspace. Raises UsageError, before writing any, when one is there already."""
-    existing = [name for name in _FILES if (folder / name).exists() and name != ".gitignore"]
-    if existing:
-        raise UsageError(f"{folder / existing[0]} is there already; nothing was written")
-    written = []
+    """Write the files of a small workspace.
+
+    Raises UsageError, before writing any, when one is there already, and when the folder cannot be written to.
+    """
+    try:
+        existing = [name for name in _FILES if (folder / name).exists() and name != ".gitignore"]
+        if existing:
+            raise UsageError(f"{folder / existing[0]} is there already; nothing was written")
+        return list(_written(folder))
+    except (OSError, ValueError) as error:  # ValueError: a path that no system has
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"no workspace can be written to {folder}: {why}; name a folder that is yours") from None
+
+
+def _written(folder: Path) -> Iterator[Path]:
     for name, text in _FILES.items():
         path = folder / name
-        if path.exists():
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            yield path

@@ -13,7 +13,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from treewalk.errors import CircuitOpen, SourceError, SourceTimeout, SourceUnreachable
+from treewalk.errors import (
+    CircuitOpen,
+    SettingsError,
+    SourceError,
+    SourceMisconfigured,
+    SourceTimeout,
+    SourceUnreachable,
+)
 from treewalk.model.quantity import format_duration
 from treewalk.ports import Clock
 from treewalk.spans import span
@@ -72,7 +79,7 @@ class Guard:
     async def call(self, ask: Callable[[], Awaitable[T]], about: str = "") -> T:
         """Ask, and again where it may pass (nobody answered, server errors), with full jitter. `about` is for traces.
 
-        Raises SourceTimeout, CircuitOpen, or the SourceError of the last try.
+        Raises SourceTimeout, CircuitOpen, SourceMisconfigured, or the SourceError of the last try.
         """
         self.calls += 1
         try:
@@ -92,6 +99,8 @@ class Guard:
             except TimeoutError:
                 self._record(False)
                 raise SourceTimeout(f"{self.name} gave no answer within {format_duration(self.timeout)}") from None
+            except SettingsError as error:  # a secret that is missing costs what this source would have told, no more
+                raise SourceMisconfigured(str(error)) from None
             except SourceError as error:
                 self._record(not may_pass(error))
                 raise

@@ -15,11 +15,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from treewalk.errors import QueryUnsupported, SourceRejected, SourceUnreachable
-from treewalk.integrations.threads import in_thread
 from treewalk.model.logql import LogQuery, parse
 from treewalk.model.series import LogBatch, LogLine, show_labels
 from treewalk.model.timestamps import find_time
 from treewalk.settings import FilesSettings, LogFile
+from treewalk.threads import in_thread
 
 _BLOCK = 256 * 1024
 _MAX_LINE = 1_000_000  # bytes kept of one line, with those that continue it

@@ -27,10 +27,11 @@ from treewalk.errors import (
 )
 from treewalk.integrations.answers import reason, refused, shown_url, too_large
 from treewalk.integrations.guard import Guard
-from treewalk.integrations.threads import Call, in_thread
+from treewalk.integrations.threads import Call
 from treewalk.model.series import Answered, Sample, Series
 from treewalk.ports import Clock
 from treewalk.settings import PrometheusSettings
+from treewalk.threads import in_thread
 
 MAX_POINTS = 11_000  # of one series in one range query; the server refuses more
 T = TypeVar("T")

@@ -185,6 +185,12 @@ def redact(text: str, *, emails: bool | None = None) -> str:
     return _EMAIL.sub(MARK, found) if wanted and "@" in found else found
 
 
+def short(text: str, most: int = 200) -> str:
+    """A stranger's text as one line of at most `most` characters; redacted before it is cut, as half a secret looks
+    like none."""
+    return redact(" ".join(text.split()))[:most]
+
+
 def _marked(text: str) -> str:
     low = text.lower()
     there = [hint for hint in _ALL_HINTS if hint in low]  # each is looked for once; most texts hold none

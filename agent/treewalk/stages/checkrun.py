@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 
 from treewalk.asking import ask
-from treewalk.errors import SourceError, TreewalkError
+from treewalk.errors import TreewalkError
 from treewalk.model.condition import Condition
 from treewalk.model.quantity import format_duration, format_number
+from treewalk.model.redact import redact, short
+from treewalk.model.timestamps import LATEST
 from treewalk.model.tree import BaselineSpec, CheckSpec, Node
 from treewalk.model.verdict import Status, Verdict, unknown, worst
 from treewalk.ports import LogSource, MetricSource
 from treewalk.sdk import CheckDefinition, Probe
+from treewalk.threads import Threads, in_thread
 
 CHECK_SHARE = 0.8  # a check that waits for its node has to be done a little before it is given up on
 
@@ -38,6 +43,7 @@ class NodeChecker:
     resolve: Callable[[str], str] = str
     recorded: Mapping[str, Verdict] = field(default_factory=dict)  # of a replay: nothing live is asked again
     keep: Callable[[str, Verdict], None] = lambda node, verdict: None
+    threads: Threads = field(default_factory=Threads)
 
     async def load(self, nodes: Iterable[Node]) -> None:
         """Import the client libraries that the nodes' checks need, so that no check's time goes into it. A library
@@ -50,7 +56,7 @@ class NodeChecker:
                 wanted.update(dict.fromkeys(definition.modules(spec.params)))
         for module in wanted:
             with suppress(ImportError):
-                await asyncio.to_thread(import_module, module)
+                await in_thread(partial(import_module, module), name="treewalk-import")
 
     async def __call__(self, node: Node) -> Verdict:
         looks = [self._condition(node, condition) for condition in node.conditions]
@@ -61,7 +67,7 @@ class NodeChecker:
             looks.insert(0, self._against_past(node))
         if not looks:
             return replace(unknown("nothing to look at: give the node a healthcheck, metrics or alerts"), when=self.at)
-        return replace(worst(await asyncio.gather(*looks)), when=self.at)
+        return replace(_redacted(worst(await asyncio.gather(*looks))), when=self.at)
 
     async def _healthcheck(self, node: Node, spec: CheckSpec) -> Verdict:
         if node.name in self.recorded:
@@ -86,6 +92,7 @@ class NodeChecker:
             live=self.live,
             baseline=self.baseline,
             resolve=self.resolve,
+            threads=self.threads,
         )
         return await run_check(definition, probe, spec, self.timeout)
 
@@ -102,7 +109,7 @@ class NodeChecker:
     async def _condition(self, node: Node, condition: Condition) -> Verdict:
         try:
             answer = await ask(self.metrics(node.source), condition, self.at)
-        except SourceError as error:
+        except TreewalkError as error:  # a source that fails, or a secret of its settings that is not there
             return replace(unknown(f"{condition.text}: {error}"), origin="condition")
         value = format_number(answer.sample.value) if answer.sample else None
         status = {"holds": Status.DEGRADED, "not": Status.HEALTHY, "unknown": Status.UNKNOWN}[answer.state]
@@ -122,17 +129,55 @@ async def run_check(definition: CheckDefinition, probe: Probe, spec: CheckSpec, 
             if definition.is_async:
                 verdict = await definition.function(probe, **params)  # type: ignore[misc]
             else:
-                verdict = await asyncio.to_thread(definition.function, probe, **params)
+                verdict = await probe.in_thread(definition.function, probe, **params)
+        if isinstance(verdict, Verdict):
+            return _sound(verdict)
     except TimeoutError:
         return unknown(f"{spec.method} gave no answer within {format_duration(timeout)}")
     except TreewalkError as error:
         return unknown(f"{spec.method}: {error}")
-    except Exception as error:  # noqa: BLE001
-        return unknown(f"{spec.method} crashed: {type(error).__name__}: {_short(error)} ({definition.origin})")
-    if not isinstance(verdict, Verdict):
-        return unknown(f"{spec.method} returned {type(verdict).__name__}, not a Verdict ({definition.origin})")
-    return verdict
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        return unknown(f"{spec.method} crashed: {type(error).__name__}: {_said(error)} ({definition.origin})")
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return unknown(f"{spec.method} was cancelled from within ({definition.origin})")
+    return unknown(f"{spec.method} returned {type(verdict).__name__}, not a Verdict ({definition.origin})")
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _said(error: BaseException) -> str:
+    try:
+        return short(str(error))
+    except Exception:  # noqa: BLE001 - a user's exception that cannot even be shown
+        return "its message cannot be read"
+
+
+def _sound(verdict: Verdict) -> Verdict:
+    """A user's verdict as what it is declared to be: a check may put anything into it. Raises ValueError for a status
+    that is none."""
+    return replace(
+        verdict,
+        status=Status(verdict.status),
+        reason=str(verdict.reason),
+        observed=None if verdict.observed is None else str(verdict.observed),
+        expected=None if verdict.expected is None else str(verdict.expected),
+        onset=_finite(verdict.onset, LATEST),
+        size=_finite(verdict.size),
+    )
+
+
+def _finite(value: float | None, most: float = math.inf) -> float | None:
+    """A number that can be reckoned with and written down, or None."""
+    number = math.nan if value is None else float(value)
+    return number if math.isfinite(number) and abs(number) < most else None
+
+
+def _redacted(verdict: Verdict) -> Verdict:
+    """The one place where what checks say is made fit to be shown, kept and sent: by whatever road it came."""
+    return replace(
+        verdict,
+        reason=redact(verdict.reason),
+        observed=None if verdict.observed is None else redact(verdict.observed),
+        expected=None if verdict.expected is None else redact(verdict.expected),
+    )

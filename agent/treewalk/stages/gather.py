@@ -275,7 +275,7 @@ def _told(text: str) -> str:
 
 
 def _why(error: Exception) -> str:
-    return str(error) or "no answer within the deadline"
+    return redact(str(error)) or "no answer within the deadline"
 
 
 def collect_evidence(
