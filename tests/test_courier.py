@@ -156,7 +156,7 @@ async def test_one_message_an_incident_edited_while_it_develops(office: Office) 
     await settled(courier)
     assert len(memo.sent) == 1
     assert [id for id, _ in memo.edited] == ["m1", "m1"]
-    assert [m.over for _, m in memo.edited] == [False, True]
+    assert [(m.over, m.ending) for _, m in memo.edited] == [(False, None), (True, "resolved")]
     assert {m.key for m in memo.sent} == {f"incident:{number}"}
     before = len(memo.edited)
     await settled(courier)

@@ -62,6 +62,7 @@ class Teller:
             tags=_tags(self.forest, row["slas"]),
             question=question,
             over=row["state"] == "closed",
+            ending=row["ending"] if row["state"] == "closed" else None,
         )
 
     def graded(self, number: int, at: float) -> tuple[Graded, None]:
