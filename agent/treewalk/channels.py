@@ -60,5 +60,6 @@ def courier_of(operations: Operations, say: Callable[[str], None]) -> Courier:
         digest=lambda due: digest_message(database, due, settings.timezone),
         timeout=settings.timeout,
         tries=settings.tries,
+        keep_trying=settings.keep_trying,
         say=say,
     )

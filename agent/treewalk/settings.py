@@ -417,7 +417,8 @@ class NotifySettings(_Strict):
     weekly: str | None = None
     timezone: TimeZone = "UTC"
     timeout: Duration = Field(default=20.0, gt=0)  # for one delivery
-    tries: int = Field(default=12, ge=1, le=100)
+    tries: int = Field(default=12, ge=1, le=100)  # of a message, at least, and
+    keep_trying: Duration = 86400.0  # for so long, at least, before it is given up
 
 
 class TriageRuleSettings(_Strict):
