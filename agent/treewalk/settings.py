@@ -290,7 +290,7 @@ class ServerSettings(_Strict):
     token: SecretText | None = None
     metrics_token: SecretText | None = None
     webhooks: WebhooksSettings = Field(default_factory=WebhooksSettings)
-    max_body: Size = Field(default=1_000_000, ge=1024, le=4_000_000)
+    max_body: Size = Field(default=4_000_000, ge=1024, le=4_000_000)
     rate: RateSettings = Field(default_factory=RateSettings)
     concurrency: int = Field(default=32, ge=1, le=10_000)  # incidents that are worked on at a time
     grace: Duration = 10.0  # how long requests that are under way may take when it is told to stop

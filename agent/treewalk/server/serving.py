@@ -52,7 +52,7 @@ async def _serve(operations: Operations, settings: ServerSettings, host: str, sa
     stopping: list[str] = []
     starter = Starter(operations, settings.concurrency, say)
     operations.crew.queued = settings.concurrency
-    api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None)
+    api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None, say=say)
     service: Service = api.state.service
     check_watch(operations.app)
     service.watch = Watch(
