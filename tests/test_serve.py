@@ -408,6 +408,15 @@ def test_an_address_in_use_is_told_in_one_line(workspace: Path) -> None:
         assert "Traceback" not in "\n".join(second.said)
 
 
+def test_an_address_of_a_channel_that_nobody_understands_is_told_at_the_start(workspace: Path) -> None:
+    with_server(workspace, "notify: {channels: {chat: {url: 'slakc://xoxb-secret/a'}}}\n")
+    with serving(workspace, environ=ENVIRON) as served:
+        assert served.process.wait(timeout=60) == 2
+        served._reader.join(timeout=5)
+        assert "notify.channels.chat: apprise does not understand slakc://" in "\n".join(served.said)
+        assert "xoxb-secret" not in "\n".join(served.said)
+
+
 def test_an_empty_or_missing_secret_is_refused() -> None:
     def resolve(text: str) -> str:
         if text == "${GONE}":

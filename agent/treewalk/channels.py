@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from treewalk.courier import Channel, Courier
+from treewalk.errors import SettingsError
+from treewalk.settings import NotifySettings
 from treewalk.store.outbox import Outbox
 from treewalk.store.stories import Stories
 from treewalk.telling import Teller, digest_message, told_by
@@ -40,6 +42,30 @@ def channels_of(app: App) -> dict[str, Channel]:
         for name, one in settings.channels.items():
             found[name] = Channel(AppriseChannel(name, one.url, app.resolve))
     return found
+
+
+def check_channels(app: App) -> None:
+    """Whether every channel can be spoken to, as far as its settings tell. Raises SettingsError."""
+    for one in channels_of(app).values():
+        check = getattr(one.notifier, "check", None)
+        if check is not None:
+            check()
+
+
+def misread(settings: NotifySettings, resolve: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """Channels whose address apprise does not understand, and that in words; those are left out whose secret is not
+    here: whoever validates files need not know what the server knows."""
+    for name, one in settings.channels.items():
+        from treewalk.integrations.apprise_channel import AppriseChannel
+
+        try:
+            channel = AppriseChannel(name, one.url, resolve)
+        except SettingsError:
+            continue
+        try:
+            channel.check()
+        except SettingsError as error:
+            yield name, str(error)
 
 
 def courier_of(operations: Operations, say: Callable[[str], None]) -> Courier:

@@ -30,13 +30,18 @@ class AppriseChannel:
     edits = False
 
     def __init__(self, name: str, url: str, resolve: Callable[[str], str]) -> None:
-        """Raises SettingsError for a URL that apprise does not understand; the URL is not shown."""
+        """Raises SettingsError for a secret that is missing."""
         self.name = name
         self._url = resolve(url)
         self._plugin: Any = None
         self._secrets: list[str] = []
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"notify-{name}")
+
+    def check(self) -> None:
+        """Whether apprise understands the URL, which is not shown; nobody is contacted. Raises SettingsError."""
+        with self._lock:
+            self._build()
 
     async def send(self, message: Message) -> str:
         """Deliver a message. Raises SourceUnreachable: it was not delivered, or no answer came."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from treewalk.channels import channels_of
+from treewalk.channels import check_channels
 from treewalk.errors import SettingsError
 from treewalk.integrations import tracing
 from treewalk.server.carrying import Carrying
@@ -54,7 +54,7 @@ async def _serve(operations: Operations, settings: ServerSettings, host: str, sa
     operations.crew.queued = settings.concurrency
     api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None, say=say)
     service: Service = api.state.service
-    check_watch(operations.app)
+    await asyncio.to_thread(_check, operations.app)
     service.watch = Watch(
         lambda alert: service.take(SOURCE, [alert]),
         say,
@@ -111,7 +111,7 @@ async def _watch(service: Service, operations: Operations) -> None:
 def _check(app: App) -> None:
     """Whether new content can be served. Raises UsageError, SettingsError."""
     check_watch(app)
-    channels_of(app)
+    check_channels(app)
 
 
 def address(settings: ServerSettings, operations: Operations, say: Callable[[str], None]) -> str:
