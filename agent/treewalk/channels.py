@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from treewalk.courier import Channel, Courier
+from treewalk.courier import Channel, Courier, Notices
 from treewalk.errors import SettingsError
 from treewalk.settings import NotifySettings
 from treewalk.store.outbox import Outbox
@@ -15,6 +15,8 @@ from treewalk.telling import Teller, digest_message, told_by
 if TYPE_CHECKING:
     from treewalk.app import App
     from treewalk.operations import Operations
+
+Noticing = Callable[[float], Notices | None]
 
 
 def channels_of(app: App) -> dict[str, Channel]:
@@ -68,8 +70,8 @@ def misread(settings: NotifySettings, resolve: Callable[[str], str]) -> Iterator
             yield name, str(error)
 
 
-def courier_of(operations: Operations, say: Callable[[str], None]) -> Courier:
-    """The courier of a workspace. Raises SettingsError, StoreError."""
+def courier_of(operations: Operations, say: Callable[[str], None], notices: Noticing = lambda at: None) -> Courier:
+    """The courier of a workspace; `notices` has what else there is to tell. Raises SettingsError, StoreError."""
     app = operations.app
     workspace, database = app.workspace, app.database
     settings = workspace.settings.notify
@@ -84,6 +86,7 @@ def courier_of(operations: Operations, say: Callable[[str], None]) -> Courier:
         clock=app.clock,
         digests=workspace.digests,
         digest=lambda due: digest_message(database, due, settings.timezone),
+        notices=notices,
         timeout=settings.timeout,
         tries=settings.tries,
         keep_trying=settings.keep_trying,

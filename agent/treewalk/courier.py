@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from treewalk.errors import TreewalkError
 from treewalk.model.message import Message, MessageKind
@@ -22,7 +23,7 @@ from treewalk.model.schedule import Due, Schedule, due
 from treewalk.ports import Clock, Notifier
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import Writer
-from treewalk.store.outbox import Delivery, Outbox, Want
+from treewalk.store.outbox import Delivery, Kept, Outbox, Want
 from treewalk.telling import Teller
 
 _LEASE = 10.0  # seconds beyond the time-out after which a delivery under way counts as left by a crash
@@ -47,6 +48,18 @@ class Channel:
         return self.kinds is None or message.kind in self.kinds
 
 
+@dataclass(frozen=True)
+class Notices:
+    """What there is to tell beside incidents, and what its teller keeps of it: written together, unless another has
+    written meanwhile what was kept `before`."""
+
+    name: str
+    owner: str
+    before: Kept | None
+    data: Any
+    messages: tuple[Message, ...] = ()
+
+
 @dataclass
 class Courier:
     """Everything that is told, to everybody. Spans in seconds; `say` tells the person who started the server.
@@ -62,6 +75,7 @@ class Courier:
     clock: Clock
     digests: tuple[Schedule, ...] = ()
     digest: Digest = lambda due: None
+    notices: Callable[[float], Notices | None] = lambda at: None
     timeout: float = 20.0
     tries: int = 12
     keep_trying: float = _DAY
@@ -126,6 +140,7 @@ class Courier:
             self._climbed |= reached
         self._release(at)
         self._send_digests(at)
+        self._send_notices(at)
         return len(numbers) >= _BATCH
 
     def _changed(self) -> tuple[int | None, int, Sequence[int]]:
@@ -211,6 +226,17 @@ class Courier:
             with self.outbox.database.writing() as db:
                 for name in missing:
                     self.outbox.want(db, name, self.channels[name].notifier.edits, message, at, state)
+
+    def _send_notices(self, at: float) -> None:
+        found = self.notices(at)
+        if found is None:
+            return
+        with self.outbox.database.writing() as db:
+            if self.outbox.kept(found.name, db) != found.before:
+                return
+            self.outbox.keep(db, found.name, Kept(found.owner, at, found.data))
+            for message in found.messages:
+                self._want(db, message, at, ())
 
     # delivering
 

@@ -46,6 +46,15 @@ class Delivery:
     failing: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What somebody who has something to tell keeps of it: whose it is, since when (Unix seconds), and plain data."""
+
+    owner: str
+    at: float
+    data: Any
+
+
 class Outbox:
     """The table of deliveries. Every method raises StoreError; times are Unix seconds."""
 
@@ -232,6 +241,20 @@ class Outbox:
         """Remember how far was looked; within the transaction of what was found."""
         _mark(db, _COURIER, str(line), at)
 
+    def kept(self, name: str, db: Writer | None = None) -> Kept | None:
+        """What is kept under a name; None for nothing."""
+        look = "SELECT id, updated, document FROM deliveries WHERE channel = ? AND key = ?"
+        rows = (db or self.database).query(look, [_COURIER, name])
+        return Kept(rows[0]["id"], rows[0]["updated"], json.loads(rows[0]["document"])["kept"]) if rows else None
+
+    def keep(self, db: Writer, name: str, new: Kept) -> None:
+        """Keep something under a name, instead of what was kept; within the transaction of what follows from it."""
+        _mark(db, _COURIER, new.owner, new.at, name)
+        db.execute(
+            "UPDATE deliveries SET document = ? WHERE channel = ? AND key = ?",
+            [canonical({"kept": new.data}), _COURIER, name],
+        )
+
     def since(self, channels: Sequence[str], at: float) -> dict[str, float]:
         """Since when each channel is one; a new one is one from now on."""
         with self.database.writing() as db:
@@ -260,12 +283,12 @@ class Outbox:
         return {(row["channel"], row["state"]): int(row["many"]) for row in rows}
 
 
-def _mark(db: Writer, channel: str, id: str | None, at: float) -> None:
+def _mark(db: Writer, channel: str, id: str | None, at: float, key: str = _MARK) -> None:
     db.execute(
         "INSERT INTO deliveries (channel, key, state, digest, id, attempts, due, created, updated, document)"
         " VALUES (?, ?, 'mark', '', ?, 0, 0, ?, ?, '{}')"
         " ON CONFLICT (channel, key) DO UPDATE SET id = excluded.id, updated = excluded.updated",
-        [channel, _MARK, id, at, at],
+        [channel, key, id, at, at],
     )
 
 
