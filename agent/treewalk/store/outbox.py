@@ -26,7 +26,8 @@ _GIVEN_UP = (
     "SELECT d.key, d.document FROM deliveries d LEFT JOIN incidents i ON i.number = d.incident"
     " WHERE d.channel = ? AND d.state = 'failed' AND (d.incident IS NULL OR i.state NOT IN ('closed', 'diagnosed')"
     " OR (i.state = 'closed' AND i.closed >= ? AND i.ending IN ({marks}) AND NOT EXISTS"
-    " (SELECT 1 FROM timeline t WHERE t.incident = i.number AND t.kind = 'acknowledged'))) ORDER BY d.created, d.key"
+    " (SELECT 1 FROM timeline t WHERE t.incident = i.number AND t.kind = 'acknowledged' AND t.at >= i.closed)))"
+    " ORDER BY d.created, d.key"
 )
 _MARK = "mark"  # the row of a channel that says since when it is one, and of the courier how far it has read
 _COURIER = ""
