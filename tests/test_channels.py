@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from treewalk.app import App
 from treewalk.channels import channels_of
 from treewalk.errors import SettingsError, SourceBusy, SourceError, SourceRejected, SourceUnreachable
-from treewalk.integrations.apprise_channel import AppriseChannel
+from treewalk.integrations.apprise_channel import AppriseChannel, kind_of
 from treewalk.integrations.github import Github
 from treewalk.integrations.gitlab import Gitlab
 from treewalk.integrations.issues import IssueChannel
@@ -37,10 +38,21 @@ async def test_apprise_posts_to_a_real_server() -> None:
     with postbox() as box:
         channel = AppriseChannel("ops", "${URL}", lambda text: box.url if text == "${URL}" else text)
         assert await channel.send(message()) == ""
-        assert await channel.send(message(over=True)) == ""
+        assert await channel.send(message(over=True, ending="resolved")) == ""
         assert [p["title"] for p in box.posts] == [RENDERED.title] * 2
-        assert [p["type"] for p in box.posts] == ["failure", "info"]
+        assert [p["type"] for p in box.posts] == ["failure", "success"]
         assert box.posts[0]["message"] == "a <b> text"
+
+
+@pytest.mark.parametrize("ending", ["escalated", "refused", "not_resolved"])
+def test_what_ended_with_a_human_needed_calls_one_as_loudly_as_it_is_grave(ending: str) -> None:
+    assert kind_of(message(over=True, ending=ending)) == "failure"
+    assert kind_of(replace(message(over=True, ending=ending), severity="P3")) == "warning"
+
+
+def test_what_ended_well_is_a_success_and_what_asks_for_nobody_calls_nobody() -> None:
+    assert {kind_of(message(over=True, ending=ending)) for ending in ("resolved", "no_fault_found")} == {"success"}
+    assert {kind_of(message(over=True, ending=ending)) for ending in ("merged", "cancelled", None)} == {"info"}
 
 
 async def test_apprise_mails_html_to_a_real_server() -> None:

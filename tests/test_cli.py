@@ -71,6 +71,16 @@ nodes:
     assert len(as_json["problems"]) >= 10
 
 
+def test_validate_tells_of_a_channel_whose_address_nobody_understands(tmp_path: Path) -> None:
+    text = "notify:\n  channels:\n    fine: {url: 'json://127.0.0.1:1/x'}\n    chat: {url: 'slakc://xoxb-secret/a'}\n"
+    (tmp_path / "treewalk.yaml").write_text(text + "    elsewhere: {url: '${NOT_SET_HERE}'}\n")
+    done = treewalk("validate", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout.startswith("treewalk.yaml:4:17: notify.channels.chat: apprise does not understand slakc://")
+    assert "xoxb-secret" not in done.stdout + done.stderr
+    assert "1 errors" in done.stderr
+
+
 def test_trees_are_drawn_in_every_format(tmp_path: Path) -> None:
     name = "entity_data_freshness"
     drawn = treewalk("--example", "tree", name, cwd=tmp_path).stdout

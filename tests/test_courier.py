@@ -23,6 +23,7 @@ from treewalk.model.tree import Forest, Sla
 from treewalk.model.triage import Triage, TriageRule, names
 from treewalk.model.window import Window, parse_days
 from treewalk.sandbox.bot_api import TOKEN, running_bot_api
+from treewalk.server.deliveries import DeliveryMeasures
 from treewalk.settings import TelegramSettings
 from treewalk.store.acknowledging import acknowledge
 from treewalk.store.audit import Audit
@@ -156,7 +157,7 @@ async def test_one_message_an_incident_edited_while_it_develops(office: Office) 
     await settled(courier)
     assert len(memo.sent) == 1
     assert [id for id, _ in memo.edited] == ["m1", "m1"]
-    assert [m.over for _, m in memo.edited] == [False, True]
+    assert [(m.over, m.ending) for _, m in memo.edited] == [(False, None), (True, "resolved")]
     assert {m.key for m in memo.sent} == {f"incident:{number}"}
     before = len(memo.edited)
     await settled(courier)
@@ -214,7 +215,7 @@ async def test_how_grave_it_is_is_kept_where_nobody_is_told(office: Office) -> N
 async def test_a_failure_is_tried_again_with_growing_waits_then_kept_with_its_reason(office: Office) -> None:
     memo = Memo()
     memo.trouble = lambda: SourceUnreachable("nobody there, token=abcdef0123456789abcdef")
-    courier = office.courier(memo, tries=3)
+    courier = office.courier(memo, tries=3, keep_trying=0.0)
     await settled(courier)
     number = office.opened()
     waits = []
@@ -236,6 +237,66 @@ async def test_a_failure_is_tried_again_with_growing_waits_then_kept_with_its_re
     await settled(courier)
     assert [m.over for m in memo.sent] == [True]
     assert office.outbox.rows(1)[0]["why"] is None
+
+
+async def test_a_channel_that_is_down_for_hours_loses_nothing(office: Office) -> None:
+    memo = Memo()
+    memo.trouble = lambda: SourceUnreachable("nobody there")
+    courier = office.courier(memo)
+    await settled(courier)
+    number = office.opened()
+    begin = office.clock.now()
+    await settled(courier)
+    assert office.said == [f"memo: incident:{number} was not delivered, it is tried again: nobody there"]
+    waits = []
+    while office.clock.now() < begin + 23 * 3600:
+        row = office.outbox.rows(1)[0]
+        assert row["state"] == "due"
+        waits.append(row["due"] - office.clock.now())
+        office.clock.at = row["due"]
+        await settled(courier)
+    assert max(waits) <= 600
+    assert len(waits) < 300
+    assert len(office.said) == 1
+    memo.trouble = None
+    office.clock.at = office.outbox.rows(1)[0]["due"]
+    await settled(courier)
+    assert [m.incident for m in memo.sent] == [number]
+    assert office.said[1:] == ["memo: messages are delivered again"]
+
+
+async def test_what_was_given_up_is_sent_once_the_channel_takes_messages_again(office: Office) -> None:
+    memo = Memo()
+    memo.trouble = lambda: SourceUnreachable("nobody there")
+    courier = office.courier(memo)
+    await settled(courier)
+    living, needed, seen, over = (office.opened("stock") for _ in range(4))
+    office.close(needed, "escalated")
+    office.close(seen, "escalated")
+    acknowledge(office.database, office.cases, seen, "ann", "cli", office.clock.now())
+    office.close(over)
+    while set(office.outbox.counts()) != {("memo", "failed")}:
+        await settled(courier)
+        office.clock.at += 600
+    assert office.clock.now() - NOON > 86400
+    assert next(line for line in office.said if "given up" in line).startswith("memo: incident:")
+    memo.trouble = None
+    restarted = office.courier(memo)
+    await settled(restarted)
+    assert memo.sent == []
+    fresh = office.opened("orders")
+    await settled(restarted)
+    assert [m.incident for m in memo.sent] == [fresh, living, needed]
+    await settled(restarted)
+    assert len(memo.sent) == 3
+
+
+def test_what_a_channel_has_failed_to_do_is_counted_from_nothing_on(office: Office) -> None:
+    courier = office.courier(Memo("chat"))
+    courier.results["chat", "failed"] += 1
+    tries = next(iter(DeliveryMeasures(courier).collect()))
+    found = {tuple(sample.labels.values()): sample.value for sample in tries.samples}
+    assert found == {("chat", "delivered"): 0, ("chat", "failed"): 1, ("chat", "tried"): 0}
 
 
 async def test_a_channel_that_asks_for_a_pause_is_left_alone_for_as_long(office: Office) -> None:

@@ -62,7 +62,7 @@ async def test_each_ending_has_its_own_summary_and_everything_that_is_known(tmp_
     said = {
         "resolved": "freshness is resolved in 5s; root cause: store",
         "escalated": "freshness needs a human; root cause: store",
-        "refused": "freshness was not fixed: policy refuses; root cause: store",
+        "refused": "freshness was not fixed; root cause: store",
         "cancelled": "freshness was cancelled",
         "no_fault_found": "freshness ended: no fault found",
         "merged": "freshness is part of incident 2",
@@ -82,6 +82,26 @@ async def test_each_ending_has_its_own_summary_and_everything_that_is_known(tmp_
     for label in labels(found):
         assert f"**{label}:**" in found.markdown
         assert f"<b>{label}:</b>" in found.html
+
+
+@pytest.mark.parametrize("who", ["a human", "the kill switch"])
+async def test_what_a_human_or_the_kill_switch_stopped_is_not_laid_at_the_policys_door(
+    tmp_path: Path, who: str
+) -> None:
+    scene = Scene(tmp_path, {"action": "mend_asked"})
+    number = opened(scene)
+    if who == "the kill switch":
+        scene.killed = "enough for today"
+    working = asyncio.create_task(live(number, scene.desk(), Plainly()))
+    while who == "a human" and scene.cases.life(number)["state"] != "asking":
+        await asyncio.sleep(0)
+    if who == "a human":
+        scene.cases.answer(number, scene.cases.life(number)["digest"], "ana", False, "cli", scene.clock.now())
+    assert await working == "refused"
+    found = incident(story_of(scene, number))
+    assert found.title == "Incident 1: freshness was not fixed; root cause: store"
+    assert "policy refuses" not in found.text
+    assert ("it was denied" if who == "a human" else "the kill switch is on") in found.text
 
 
 async def test_a_resolved_one_tells_the_values_before_and_after(tmp_path: Path) -> None:

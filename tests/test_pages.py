@@ -20,6 +20,7 @@ from starlette.routing import Route
 from treewalk.app import App
 from treewalk.errors import StoreError, UsageError
 from treewalk.model.acting import Plan, VerifySpec
+from treewalk.model.diagnosis import Measurement
 from treewalk.model.place import Place
 from treewalk.model.series import Series
 from treewalk.model.tree import Forest, Node, Sla, Tree
@@ -293,6 +294,56 @@ async def test_who_has_seen_an_incident_says_so_once(pages: Asked) -> None:
     shown = (await pages.client.get(f"/incidents/{number}")).text
     assert ("I have seen it" in shown, "anna has seen it (web)" in shown) == (False, True)
     assert pages.operations.cases.approval(number, plan.digest) is None
+
+
+async def test_what_needs_a_human_stands_on_top_until_somebody_has_seen_it(pages: Asked) -> None:
+    await pages.log_in()
+    operations, now = pages.operations, pages.operations.app.clock.now()
+    assert "Needs a human" not in (await pages.client.get("/")).text
+    for ending in ("escalated", "refused", "not_resolved", "resolved", "cancelled"):
+        number = operations.open("fresh_one", "an alert")
+        operations.cases.close(number, ending, f"why it {ending}", now, {})
+    shown = (await pages.client.get("/")).text
+    assert shown.index("Needs a human") < shown.index('id="h-slas"')
+    assert [number for number in range(1, 6) if f'<a href="/incidents/{number}"><b>' in shown] == [1, 2, 3]
+    assert "3 ended incidents need a human." in shown
+    assert "why it escalated" in shown
+    for number in (1, 3):
+        assert "I have seen it" in (await pages.client.get(f"/incidents/{number}")).text
+        await pages.send(f"/incidents/{number}/seen")
+    met = Measurement("met", "1 s against < 60 s")
+    pages.service.latest["fresh_one"] = now - 1, met
+    assert "1 ended incident needs a human." in (await pages.client.get("/")).text
+    pages.service.latest["fresh_one"] = now + 1, met  # of the one that was refused nothing was begun
+    assert "Needs a human" not in (await pages.client.get("/")).text
+
+
+async def test_what_was_seen_while_it_asked_needs_a_human_again_when_it_ends_badly(pages: Asked) -> None:
+    await pages.log_in()
+    number, _ = asking(pages.operations)
+    await pages.send(f"/incidents/{number}/seen")
+    pages.operations.cases.close(number, "escalated", "nobody answered", pages.operations.app.clock.now(), {})
+    assert "Needs a human" in (await pages.client.get("/")).text
+
+
+async def test_an_incident_leads_to_its_report_and_its_postmortem(pages: Asked) -> None:
+    await pages.log_in()
+    number, _ = asking(pages.operations, cause=HOSTILE)
+    shown = (await pages.client.get(f"/incidents/{number}")).text
+    assert (f"/incidents/{number}/report" in shown, f"/incidents/{number}/postmortem" in shown) == (True, False)
+    pages.operations.cases.close(number, "escalated", HOSTILE, pages.operations.app.clock.now(), {})
+    shown = (await pages.client.get(f"/incidents/{number}")).text
+    for name in ("report", "postmortem"):
+        assert f'href="/incidents/{number}/{name}"' in shown
+        found = await pages.client.get(f"/incidents/{number}/{name}")
+        assert (found.status_code, f"ncident {number}" in found.text) == (200, True)
+        assert "script" not in found.headers["content-security-policy"].replace("script-src 'none'", "")
+        assert found.headers["content-security-policy"].startswith("default-src 'none'")
+        assert "<script>" not in found.text
+        assert (await pages.client.get(f"/incidents/77/{name}")).status_code == 404
+    await pages.client.get("/logout")
+    pages.client.cookies.clear()
+    assert (await pages.client.get(f"/incidents/{number}/report")).status_code == 303
 
 
 async def test_an_incident_is_cancelled_by_name(pages: Asked) -> None:

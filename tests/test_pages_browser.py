@@ -181,6 +181,18 @@ def test_every_page_fits_a_phone_and_can_be_read_by_a_machine(tmp_path: Path, sc
             assert (path, browser.page.evaluate(BASICS)) == (path, [])
             assert (path, low_contrast(browser)) == (path, [])
         browser.page.get_by_label("Why", exact=True).wait_for()
+        browser.go("/incidents/1")
+        browser.page.get_by_role("button", name="Deny").click()
+        browser.page.locator("#summary .state.refused").wait_for()
+        for path in ("/", "/incidents/1", "/incidents/1/report", "/incidents/1/postmortem"):
+            browser.go(path)
+            browser.page.wait_for_load_state("load")
+            if path == "/":
+                browser.page.get_by_role("heading", name="Needs a human").wait_for()
+            if path.count("/") < 3:  # the others are documents of their own
+                assert (path, browser.page.evaluate(BASICS)) == (path, [])
+                assert (path, low_contrast(browser)) == (path, [])
+            assert browser.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
         assert browser.complaints == []
 
 

@@ -64,6 +64,16 @@ def test_files_are_read_again_and_a_broken_one_keeps_the_last_good_ones(tmp_path
             assert served.stop() == 0
 
 
+def test_a_channel_whose_address_nobody_understands_is_not_taken_over(tmp_path: Path) -> None:
+    workspace = write(tmp_path / "w", "http://127.0.0.1:9", ["one"])
+    with serving(workspace, environ=ENVIRON) as served, httpx.Client(base_url=served.url, headers=TOKEN) as client:
+        with_server(workspace, "notify: {channels: {chat: {url: 'slakc://xoxb-secret/a'}}}\n")
+        answer = client.post("/-/reload")
+        assert answer.status_code == 422
+        assert "notify.channels.chat: apprise does not understand slakc://" in answer.text
+        assert "xoxb-secret" not in answer.text
+
+
 def test_an_incident_keeps_its_plan_over_a_reload_and_gets_the_newest_policy(tmp_path: Path) -> None:
     with running_target() as target:
         workspace = write(tmp_path / "w", target.url, ["one"], ASKING)

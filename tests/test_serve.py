@@ -291,11 +291,42 @@ async def test_messages_that_cannot_be_read_are_refused_for_good(workspace: Path
         client.headers.update(TOKEN)
         bad = await client.post("/webhooks/alertmanager", content=b"<html>")
         assert (bad.status_code, "not JSON" in bad.json()["detail"]) == (400, True)
-        large = await client.post("/webhooks/generic", content=b"x" * 1_000_001)
+        large = await client.post("/webhooks/generic", content=b"x" * 4_000_001)
         assert (large.status_code, "server.max_body" in large.json()["detail"]) == (413, True)
         assert (await client.get("/api/incidents/99999999999999999999")).status_code == 404
         assert (await client.get("/api/incidents/7")).json()["detail"].startswith("no incident number 7")
         assert (await client.get("/api/incidents?limit=0")).status_code == 422
+
+
+async def test_what_was_left_out_or_not_understood_is_counted_said_and_in_the_timeline(workspace: Path) -> None:
+    said: list[str] = []
+    async with asked(workspace, say=said.append) as client:
+        client.headers.update(TOKEN)
+        body = alertmanager("one")
+        body["alerts"].append({"status": "firing", "labels": {}})
+        body["truncatedAlerts"] = 200
+        told = (await client.post("/webhooks/alertmanager", json=body)).json()
+        assert (told["truncated"], told["opened"], len(told["problems"])) == (200, [1], 1)
+        await client.post("/webhooks/alertmanager", json=body)
+        text = (await client.get("/metrics")).text
+        assert 'treewalk_alerts_truncated_total{source="alertmanager"} 400.0' in text
+        assert 'treewalk_alerts_not_understood_total{source="alertmanager"} 2.0' in text
+        assert 'treewalk_alerts_not_understood_total{source="gatus"} 0.0' in text
+        lines = (await client.get("/api/incidents/1")).json()["timeline"]
+        (line,) = [line["text"] for line in lines if line["kind"] == "left out"]
+        assert "200 alerts were left out" in line
+        assert "1 alerts were not understood" in line
+        assert said == [line]
+
+
+async def test_a_group_of_500_large_alerts_is_taken_in(workspace: Path) -> None:
+    async with asked(workspace) as client:
+        client.headers.update(TOKEN)
+        body = alertmanager(*["one"] * 500)
+        for number, alert in enumerate(body["alerts"]):
+            alert["fingerprint"] = str(number)
+            alert["annotations"] = {"description": "x" * 7000}
+        assert (await client.post("/webhooks/alertmanager", json=body)).json()["new"] == 500
 
 
 async def test_an_alert_of_no_sla_is_shown_with_the_line_to_add(workspace: Path) -> None:
@@ -380,6 +411,15 @@ def test_an_address_in_use_is_told_in_one_line(workspace: Path) -> None:
         second._reader.join(timeout=5)
         assert "cannot be listened at" in "\n".join(second.said)
         assert "Traceback" not in "\n".join(second.said)
+
+
+def test_an_address_of_a_channel_that_nobody_understands_is_told_at_the_start(workspace: Path) -> None:
+    with_server(workspace, "notify: {channels: {chat: {url: 'slakc://xoxb-secret/a'}}}\n")
+    with serving(workspace, environ=ENVIRON) as served:
+        assert served.process.wait(timeout=60) == 2
+        served._reader.join(timeout=5)
+        assert "notify.channels.chat: apprise does not understand slakc://" in "\n".join(served.said)
+        assert "xoxb-secret" not in "\n".join(served.said)
 
 
 def test_an_empty_or_missing_secret_is_refused() -> None:

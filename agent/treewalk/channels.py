@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from treewalk.courier import Channel, Courier
+from treewalk.courier import Channel, Courier, Notices
+from treewalk.errors import SettingsError
+from treewalk.settings import NotifySettings
 from treewalk.store.outbox import Outbox
 from treewalk.store.stories import Stories
 from treewalk.telling import Teller, digest_message, told_by
@@ -13,6 +15,8 @@ from treewalk.telling import Teller, digest_message, told_by
 if TYPE_CHECKING:
     from treewalk.app import App
     from treewalk.operations import Operations
+
+Noticing = Callable[[float], Notices | None]
 
 
 def channels_of(app: App) -> dict[str, Channel]:
@@ -42,8 +46,32 @@ def channels_of(app: App) -> dict[str, Channel]:
     return found
 
 
-def courier_of(operations: Operations, say: Callable[[str], None]) -> Courier:
-    """The courier of a workspace. Raises SettingsError, StoreError."""
+def check_channels(app: App) -> None:
+    """Whether every channel can be spoken to, as far as its settings tell. Raises SettingsError."""
+    for one in channels_of(app).values():
+        check = getattr(one.notifier, "check", None)
+        if check is not None:
+            check()
+
+
+def misread(settings: NotifySettings, resolve: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """Channels whose address apprise does not understand, and that in words; those are left out whose secret is not
+    here: whoever validates files need not know what the server knows."""
+    for name, one in settings.channels.items():
+        from treewalk.integrations.apprise_channel import AppriseChannel
+
+        try:
+            channel = AppriseChannel(name, one.url, resolve)
+        except SettingsError:
+            continue
+        try:
+            channel.check()
+        except SettingsError as error:
+            yield name, str(error)
+
+
+def courier_of(operations: Operations, say: Callable[[str], None], notices: Noticing = lambda at: None) -> Courier:
+    """The courier of a workspace; `notices` has what else there is to tell. Raises SettingsError, StoreError."""
     app = operations.app
     workspace, database = app.workspace, app.database
     settings = workspace.settings.notify
@@ -58,7 +86,9 @@ def courier_of(operations: Operations, say: Callable[[str], None]) -> Courier:
         clock=app.clock,
         digests=workspace.digests,
         digest=lambda due: digest_message(database, due, settings.timezone),
+        notices=notices,
         timeout=settings.timeout,
         tries=settings.tries,
+        keep_trying=settings.keep_trying,
         say=say,
     )

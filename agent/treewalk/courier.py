@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from treewalk.errors import TreewalkError
 from treewalk.model.message import Message, MessageKind
@@ -22,12 +23,13 @@ from treewalk.model.schedule import Due, Schedule, due
 from treewalk.ports import Clock, Notifier
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import Writer
-from treewalk.store.outbox import Delivery, Outbox, Want
+from treewalk.store.outbox import Delivery, Kept, Outbox, Want
 from treewalk.telling import Teller
 
 _LEASE = 10.0  # seconds beyond the time-out after which a delivery under way counts as left by a crash
 _CLIMB = 3.0  # between two looks at who waits for an answer
 _GRACE = 5.0  # for deliveries under way when it is told to stop; what takes longer is sent again later
+_RESUME = 3600.0  # between two looks for what was given up, by another process too
 _BATCH = 500  # lines of timelines in one look
 _DAY = 86400.0
 _OLD = 7 * _DAY  # what was over so long ago and was never told is told no more
@@ -46,9 +48,24 @@ class Channel:
         return self.kinds is None or message.kind in self.kinds
 
 
+@dataclass(frozen=True)
+class Notices:
+    """What there is to tell beside incidents, and what its teller keeps of it: written together, unless another has
+    written meanwhile what was kept `before`."""
+
+    name: str
+    owner: str
+    before: Kept | None
+    data: Any
+    messages: tuple[Message, ...] = ()
+
+
 @dataclass
 class Courier:
-    """Everything that is told, to everybody. Spans in seconds; `say` tells the person who started the server."""
+    """Everything that is told, to everybody. Spans in seconds; `say` tells the person who started the server.
+
+    A message is given up after `tries` tries, and not before it has failed for `keep_trying`.
+    """
 
     outbox: Outbox
     cases: Casebook
@@ -58,8 +75,10 @@ class Courier:
     clock: Clock
     digests: tuple[Schedule, ...] = ()
     digest: Digest = lambda due: None
+    notices: Callable[[float], Notices | None] = lambda at: None
     timeout: float = 20.0
     tries: int = 12
+    keep_trying: float = _DAY
     poll: float = 1.0
     lease: float = _LEASE
     say: Callable[[str], None] = lambda text: None
@@ -67,6 +86,8 @@ class Courier:
     results: Counter[tuple[str, str]] = field(default_factory=Counter)
     _since: dict[str, float] = field(default_factory=dict)
     _paused: dict[str, float] = field(default_factory=dict)
+    _failing: set[str] = field(default_factory=set)  # channels of which it was said
+    _resumed: dict[str, float] = field(default_factory=dict)  # when it was last looked for what was given up
     _climb: float = 0.0
     _climbed: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _stopping: bool = False
@@ -119,6 +140,7 @@ class Courier:
             self._climbed |= reached
         self._release(at)
         self._send_digests(at)
+        self._send_notices(at)
         return len(numbers) >= _BATCH
 
     def _changed(self) -> tuple[int | None, int, Sequence[int]]:
@@ -205,6 +227,17 @@ class Courier:
                 for name in missing:
                     self.outbox.want(db, name, self.channels[name].notifier.edits, message, at, state)
 
+    def _send_notices(self, at: float) -> None:
+        found = self.notices(at)
+        if found is None:
+            return
+        with self.outbox.database.writing() as db:
+            if self.outbox.kept(found.name, db) != found.before:
+                return
+            self.outbox.keep(db, found.name, Kept(found.owner, at, found.data))
+            for message in found.messages:
+                self._want(db, message, at, ())
+
     # delivering
 
     async def _deliver_all(self, name: str) -> None:
@@ -232,7 +265,20 @@ class Courier:
         else:
             self.results[name, "delivered"] += 1
             await asyncio.to_thread(self.outbox.delivered, job, id, self.clock.now())
+            if name in self._failing:
+                self._failing.discard(name)
+                self.say(f"{name}: messages are delivered again")
+            if at >= self._resumed.get(name, 0.0) + _RESUME:
+                await asyncio.to_thread(self._resume, name)
         return True
+
+    def _resume(self, name: str) -> None:
+        """A channel that takes messages is given those, too, that it was not given before."""
+        at = self.clock.now()
+        for key, message in self.outbox.given_up(name, at - _OLD):
+            state: Want = "held" if held(message.severity, at, self.notify.quiet) else "due"
+            self.outbox.again(name, key, at, state)
+        self._resumed[name] = at
 
     async def _send(self, job: Delivery) -> str:
         notifier = self.channels[job.channel].notifier
@@ -250,11 +296,16 @@ class Courier:
         if asked is not None:
             wait = max(wait, asked)
             self._paused[job.channel] = at + asked
-        last = job.attempts >= self.tries
+        lasted = at - (job.failing if job.failing is not None else at)
+        last = job.attempts >= self.tries and lasted >= self.keep_trying
         self.results[job.channel, "failed" if last else "tried"] += 1
         await asyncio.to_thread(self.outbox.failed, job, why, at, None if last else at + wait)
         if last:
-            self.say(f"{job.channel}: {job.key} was not delivered after {job.attempts} tries: {why}")
+            self._resumed.pop(job.channel, None)
+            self.say(f"{job.channel}: {job.key} was given up, not delivered after {job.attempts} tries: {why}")
+        elif job.attempts == 1 and job.channel not in self._failing:
+            self._failing.add(job.channel)
+            self.say(f"{job.channel}: {job.key} was not delivered, it is tried again: {why}")
 
 
 def _told(error: Exception) -> str:

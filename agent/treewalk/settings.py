@@ -299,7 +299,7 @@ class ServerSettings(_Strict):
     token: SecretText | None = None
     metrics_token: SecretText | None = None
     webhooks: WebhooksSettings = Field(default_factory=WebhooksSettings)
-    max_body: Size = Field(default=1_000_000, ge=1024, le=4_000_000)
+    max_body: Size = Field(default=4_000_000, ge=1024, le=4_000_000)
     rate: RateSettings = Field(default_factory=RateSettings)
     concurrency: int = Field(default=32, ge=1, le=10_000)  # incidents that are worked on at a time
     grace: Duration = 10.0  # how long requests, and then actions, that are under way may take when it is told to stop
@@ -426,7 +426,8 @@ class NotifySettings(_Strict):
     weekly: str | None = None
     timezone: TimeZone = "UTC"
     timeout: Duration = Field(default=20.0, gt=0)  # for one delivery
-    tries: int = Field(default=12, ge=1, le=100)
+    tries: int = Field(default=12, ge=1, le=100)  # of a message, at least, and
+    keep_trying: Duration = 86400.0  # for so long, at least, before it is given up
 
 
 class TriageRuleSettings(_Strict):

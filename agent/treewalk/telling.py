@@ -16,11 +16,13 @@ from zoneinfo import ZoneInfo
 from treewalk.errors import StoreError, TreewalkError
 from treewalk.model.expression import Value
 from treewalk.model.message import Message, Question, Rendered, Severity
+from treewalk.model.redact import redact
 from treewalk.model.schedule import Due
 from treewalk.model.tree import Forest, Sla
 from treewalk.model.triage import REPEATS_WITHIN, Graded, Triage, remaining, severity
 from treewalk.model.window import DAYS
 from treewalk.reporting.digests import daily, day_of, weekly
+from treewalk.stages.blindness import Blind, Notice
 from treewalk.stages.report import clock
 from treewalk.store.database import Database
 from treewalk.store.periods import Periods
@@ -29,6 +31,7 @@ from treewalk.store.stories import Stories
 Render = Callable[[Mapping[str, Any]], Rendered]
 _COLUMNS = "number, opened, sla, status, root_node, known_error, state, ending, why, closed, severity, digest, document"
 _LINES = 12  # of a timeline, in a text
+_NAMES, _BLIND = 5, 40  # SLAs in the title of a notice, and in its text
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Teller:
             tags=_tags(self.forest, row["slas"]),
             question=question,
             over=row["state"] == "closed",
+            ending=row["ending"] if row["state"] == "closed" else None,
         )
 
     def graded(self, number: int, at: float) -> tuple[Graded, None]:
@@ -191,6 +195,28 @@ def digest_message(database: Database, one: Due, timezone: str = "UTC") -> Messa
         title = f"treewalk: the {one.kind} digest of {day} could not be made ({type(error).__name__})"
         told = rendered(title, f"{title}\n`treewalk report {one.kind} --date {day} --debug` shows why.")
     return Message(one.key, one.kind, told, "P4", over=True)
+
+
+def blind_message(notice: Notice) -> Message:
+    """That SLAs cannot be measured, since when and why; at the end, that it is over."""
+    names, over = sorted(notice.slas), notice.over
+    measured = all(one.measured for one in notice.slas.values())
+    left = [name for name in names if notice.slas[name].until is None]
+    shown = ", ".join((left or names)[:_NAMES]) + (", …" if len(left or names) > _NAMES else "")
+    end = "can be measured again" if measured else "can be measured again, or are watched no more"
+    title = _line(f"treewalk: {'these SLAs ' + end if over else 'these SLAs cannot be measured'}: {shown}")[:300]
+    lines = [_line(f"{name}: {_blind(notice.slas[name])}") for name in names[:_BLIND]]
+    lines += [f"and {len(names) - _BLIND} more"] if len(names) > _BLIND else []
+    lines += [] if over else ["Until then the watch notices no violation of them. `treewalk doctor` asks every source."]
+    ending = "resolved" if over and measured else None
+    told = rendered(title, "\n".join([title, *lines]))
+    return Message(f"watch:{notice.begun:.3f}", "notice", told, "P2", slas=tuple(names), over=over, ending=ending)
+
+
+def _blind(one: Blind) -> str:
+    if one.until is None:
+        return f"since {clock(one.since)}: {redact(one.why)[:300]}"
+    return f"from {clock(one.since)} to {clock(one.until)}" + ("" if one.measured else ", then watched no more")
 
 
 def trial_message(at: float, severity: Severity = "P4") -> Message:

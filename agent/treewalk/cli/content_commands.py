@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from treewalk.cli.common import PlainFormat, State, TreeFormat, note, put, put_json
 from treewalk.errors import ContentError, UsageError
+
+if TYPE_CHECKING:
+    from treewalk.content.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +39,7 @@ def validate(
         raise UsageError("no workspace here or above: there is no treewalk.yaml; `treewalk init` makes one")
     try:
         workspace = load_workspace(root, example=state.example)
+        _check_channels(workspace)
     except ContentError as error:
         if format is PlainFormat.JSON:
             put_json({"ok": False, "problems": [_problem(p) for p in error.problems]})
@@ -54,6 +58,24 @@ def validate(
     else:
         put("ok: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
     return 0
+
+
+def _check_channels(workspace: Workspace) -> None:
+    """Whether channels have addresses that can be understood, where their secrets are here. Raises ContentError."""
+    import os
+
+    from treewalk.channels import misread
+    from treewalk.content.notify import channel_place
+    from treewalk.content.secrets import resolver
+    from treewalk.content.yaml import read
+    from treewalk.model.place import Problem
+
+    if workspace.root is None or not workspace.settings.notify.channels:
+        return
+    found = list(misread(workspace.settings.notify, resolver(os.environ, workspace.root)))
+    if found:
+        item = read(workspace.root / "treewalk.yaml", "treewalk.yaml", [])
+        raise ContentError([Problem(channel_place(item, name), why) for name, why in found])
 
 
 def _problem(problem: Any) -> dict[str, Any]:

@@ -52,6 +52,11 @@ def read_notify(
     )
 
 
+def channel_place(item: Item | None, name: str) -> Place:
+    """Where a channel of `notify.channels` stands."""
+    return _place(item, "channels", name, "url")
+
+
 def read_digests(settings: NotifySettings, item: Item | None, problems: list[Problem]) -> tuple[Schedule, ...]:
     """When digests are sent."""
     kinds: tuple[Literal["daily", "weekly"], ...] = ("daily", "weekly")

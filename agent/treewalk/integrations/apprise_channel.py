@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from treewalk.errors import SettingsError, SourceUnreachable
+from treewalk.model.acting import UNMET, WELL
 from treewalk.model.message import Message
 from treewalk.model.redact import MARK, redact
 
 _SHORTEST = 4  # characters from which a part of a URL is looked for in what is shown
-_KINDS = {"P1": "failure", "P2": "failure", "P3": "warning", "P4": "info"}
+_BY_SEVERITY = {"P1": "failure", "P2": "failure", "P3": "warning", "P4": "info"}
 
 
 class AppriseChannel:
@@ -29,13 +30,18 @@ class AppriseChannel:
     edits = False
 
     def __init__(self, name: str, url: str, resolve: Callable[[str], str]) -> None:
-        """Raises SettingsError for a URL that apprise does not understand; the URL is not shown."""
+        """Raises SettingsError for a secret that is missing."""
         self.name = name
         self._url = resolve(url)
         self._plugin: Any = None
         self._secrets: list[str] = []
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"notify-{name}")
+
+    def check(self) -> None:
+        """Whether apprise understands the URL, which is not shown; nobody is contacted. Raises SettingsError."""
+        with self._lock:
+            self._build()
 
     async def send(self, message: Message) -> str:
         """Deliver a message. Raises SourceUnreachable: it was not delivered, or no answer came."""
@@ -68,7 +74,7 @@ class AppriseChannel:
             chosen = formats[0] if isinstance(formats, tuple | list) else formats
             text = message.rendered
             body = {NotifyFormat.HTML: text.html, NotifyFormat.MARKDOWN: text.markdown}.get(chosen, text.text)
-            kind = NotifyType(_KINDS[message.severity] if not message.over else "info")
+            kind = NotifyType(kind_of(message))
             with _reasons() as reasons:
                 try:
                     sent = plugin.notify(title=text.title, body=body, body_format=chosen, notify_type=kind)
@@ -85,6 +91,16 @@ class AppriseChannel:
         for secret in self._secrets:
             text = text.replace(secret, MARK)
         return redact(" ".join(text.split()))[:300]
+
+
+def kind_of(message: Message) -> str:
+    """What apprise calls a message, by which pagers choose whether to call anybody: as grave as it is while somebody is
+    needed, also when treewalk is done and a human is not; `success` when all is well; else `info`."""
+    if message.ending in WELL:
+        return "success"
+    if message.over and message.ending not in UNMET:
+        return "info"
+    return _BY_SEVERITY[message.severity]
 
 
 def _secrets(url: str, plugin: Any) -> list[str]:

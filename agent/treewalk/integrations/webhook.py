@@ -139,7 +139,7 @@ def parsed(found: Iterable[Alert | str], truncated: int = 0) -> Parsed:
             problems.append(one)
     if problems and not alerts:
         raise UsageError(f"no alert of the message was understood: {'; '.join(problems[:3])}")
-    return Parsed(tuple(alerts), tuple(problems[:_MAX_PROBLEMS]), truncated)
+    return Parsed(tuple(alerts), tuple(problems[:_MAX_PROBLEMS]), truncated, len(problems))
 
 
 def grouped(body: bytes, source: Literal["alertmanager", "grafana"]) -> Parsed:

@@ -264,6 +264,10 @@ Ending = Literal[
     "rehearsed",
     "diagnosed",
 ]
+WELL: frozenset[Ending] = frozenset({"resolved", "no_fault_found"})
+"""Endings after which nobody has to do anything."""
+UNMET: frozenset[Ending] = frozenset({"escalated", "refused", "not_resolved"})
+"""Endings after which treewalk is done and a human is needed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,10 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a message was read as. `problems` are its parts that were not understood, each said in one sentence;
-    `truncated` counts alerts that the sender, or a bound, left out."""
+    """What a message was read as. `problems` are what was not understood, each said in one sentence, but not
+    without end; `lost` counts alerts that could not be read, `truncated` those that the sender or a bound left out."""
 
     alerts: tuple[Alert, ...]
     problems: tuple[str, ...] = ()
     truncated: int = 0
+    lost: int = 0

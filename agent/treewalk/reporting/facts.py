@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from treewalk.model.acting import UNMET
 from treewalk.model.story import Done, Fact, Recognised, Story, Value
 from treewalk.reporting.wording import clock, many, short, span, word
 
@@ -25,7 +26,7 @@ _STATES = {
 }
 _ENDINGS = {
     "escalated": "needs a human",
-    "refused": "was not fixed: policy refuses",
+    "refused": "was not fixed",
     "cancelled": "was cancelled",
     "no_fault_found": "ended: no fault found",
     "not_resolved": "is not resolved",
@@ -252,7 +253,7 @@ def next_step(story: Story) -> list[Section]:
     if asked is not None:
         until = f"until {clock(asked.expires)}; silence approves nothing:"
         return section("You decide", [Line(until, f"treewalk approve {story.number}")])
-    if story.ending in ("escalated", "refused", "not_resolved"):
+    if story.ending in UNMET:
         texts = [Line(short(one, LONG)) for one in story.help[:3]]
         if any(one.outcome == "unknown" for one in story.actions):
             texts.append(Line("find out whether the action of unknown outcome ran, before anything is run again"))

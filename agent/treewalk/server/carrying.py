@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from treewalk.channels import courier_of
+from treewalk.channels import Noticing, courier_of
 from treewalk.courier import stop
 from treewalk.server.deliveries import DeliveryMeasures
 from treewalk.server.telegram import listening
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Carrying:
     """What is told to people while a server runs. Raises SettingsError for a secret that is missing, StoreError."""
 
-    def __init__(self, operations: Operations, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._courier = courier_of(operations, say)
+    def __init__(self, operations: Operations, say: Callable[[str], None], notices: Noticing) -> None:
+        self._say, self._notices = say, notices
+        self._courier = courier_of(operations, say, notices)
         self._stack = AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
         self.measures = DeliveryMeasures(self._courier)
@@ -30,7 +30,7 @@ class Carrying:
     async def begin(self, operations: Operations) -> Listener | None:
         """Carry to the channels of this content, instead of those of before; the bot that listens, if there is one."""
         await self.end()
-        self._courier = courier_of(operations, self._say)
+        self._courier = courier_of(operations, self._say, self._notices)
         self.measures.follow(self._courier)
         channel = self._courier.channels.get("telegram")
         bot = await self._stack.enter_async_context(listening(operations, channel, self._say))

@@ -14,6 +14,7 @@ from treewalk.store.outbox import STATES
 if TYPE_CHECKING:
     from treewalk.courier import Courier
 
+_RESULTS = ("delivered", "tried", "failed")
 _WAITING = ("due", "held", "sending")
 
 
@@ -31,7 +32,8 @@ class DeliveryMeasures(Collector):
         tries = CounterMetricFamily(
             "treewalk_deliveries_tried", "Deliveries that were tried, by result.", labels=("channel", "result")
         )
-        for (channel, result), count in sorted(self._courier.results.items()):
+        begun = dict.fromkeys(((c, r) for c in self._courier.channels for r in _RESULTS), 0)  # else no increase to 1
+        for (channel, result), count in sorted({**begun, **self._courier.results}.items()):
             tries.add_metric([channel, result], count)
         yield tries
         messages = GaugeMetricFamily("treewalk_messages", "Messages by state.", labels=("channel", "state"))

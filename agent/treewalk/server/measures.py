@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -28,11 +28,20 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 class Measures:
     """What is counted while serving, and what is looked up when it is asked for."""
 
-    def __init__(self, operations: Callable[[], Operations], inbox: Inbox) -> None:
+    def __init__(self, operations: Callable[[], Operations], inbox: Inbox, sources: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
         self._alerts = self._counter(
             "treewalk_alerts_accepted", "Alerts taken in, by sender and what they were.", "source", "what"
         )
+        self._cut = self._counter(
+            "treewalk_alerts_truncated", "Alerts that a sender, or a bound, left out of a message.", "source"
+        )
+        self._lost = self._counter(
+            "treewalk_alerts_not_understood", "Alerts of a message that was taken in, that could not be read.", "source"
+        )
+        for source in sources:  # from the beginning, so that the first one is an increase
+            self._cut.labels(source)
+            self._lost.labels(source)
         self._refused = self._counter("treewalk_webhooks_refused", "Messages that were not taken in.", "source", "why")
         self._verdicts = self._counter("treewalk_verdicts", "Verdicts on nodes.", "status")
         self._decisions = self._counter(
@@ -67,6 +76,11 @@ class Measures:
         ):
             if count:
                 self._alerts.labels(source, what).inc(count)
+
+    def missed(self, source: str, truncated: int, lost: int) -> None:
+        """Count what of a message was left out and what could not be read."""
+        self._cut.labels(source).inc(truncated)
+        self._lost.labels(source).inc(lost)
 
     def refused(self, source: str, why: str) -> None:
         """Count one that was not."""

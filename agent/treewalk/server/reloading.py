@@ -57,7 +57,7 @@ class Reloader:
             try:
                 fresh = await asyncio.to_thread(operations.app.renewed)
                 keys = self._keys(fresh)
-                self._check(fresh)
+                await asyncio.to_thread(self._check, fresh)
             except TreewalkError as error:
                 found = Reload(False, now(), who, redact(str(error)), _problems(error))
             else:

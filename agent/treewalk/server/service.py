@@ -13,6 +13,7 @@ from treewalk.integrations import alertmanager, gatus, generic, grafana
 from treewalk.model.alert import Alert, Parsed
 from treewalk.model.diagnosis import Measurement
 from treewalk.model.events import Event
+from treewalk.model.redact import redact
 from treewalk.server.collector import Collector
 from treewalk.server.keys import Key, Keys, from_elsewhere
 from treewalk.server.measures import Measures
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from treewalk.server.reloading import Reload, Reloader
     from treewalk.server.watching import Watch
 
+_SAY_AGAIN = 60.0  # seconds between two lines about what was not understood of one sender
 _LARGE = 50_000  # bytes from which a body is read beside the loop
 PARSERS: Mapping[str, Callable[[bytes], Parsed]] = {
     "alertmanager": alertmanager.parse,
@@ -46,20 +48,28 @@ def _both(one: Callable[[Event], None], other: Callable[[Event], None]) -> Calla
 
 
 class Service:
-    """What the routes work with. `opened` is told the numbers of incidents that alerts have opened."""
+    """What the routes work with. `opened` is told the numbers of incidents that alerts have opened, `say`
+    takes a line for the log."""
 
     def __init__(
-        self, operations: Operations, settings: ServerSettings, keys: Keys, opened: Callable[[Sequence[int]], None]
+        self,
+        operations: Operations,
+        settings: ServerSettings,
+        keys: Keys,
+        opened: Callable[[Sequence[int]], None],
+        say: Callable[[str], None],
     ) -> None:
         self.operations, self.settings, self.keys, self.opened = operations, settings, keys, opened
+        self._say = say
         self.started = operations.app.clock.now()
         self.inbox = Inbox(operations.app.database)
         self.router = Router(operations.app.workspace.forest.slas.values())
         self.collector = Collector(self.inbox, self._route, operations.app.clock.now)
-        self.measures = Measures(lambda: self.operations, self.inbox)
+        self.measures = Measures(lambda: self.operations, self.inbox, PARSERS)
         operations.watch = _both(operations.watch, self.measures.seen)
         operations.journal = self.measures.counting(operations.journal)
         self.rate = Rate(settings.rate.per_second, settings.rate.burst, operations.app.clock.monotonic)
+        self._said: dict[str, float] = {}
         self.latest: dict[str, tuple[float, Measurement]] = {}
         self.reloader: Reloader | None = None
         self.reloaded: Reload | None = None
@@ -112,6 +122,7 @@ class Service:
             self.measures.refused(source, "not understood")
             raise HTTPException(400, str(error)) from None
         result = await self.take(source, found.alerts)
+        await self._note_missed(source, found, result)
         return {
             "new": result.new,
             "repeated": result.repeated,
@@ -121,6 +132,21 @@ class Service:
             "truncated": found.truncated,
             "problems": list(found.problems),
         }
+
+    async def _note_missed(self, source: str, found: Parsed, result: Accepted) -> None:
+        """Count, say and write down what of a message was left out, or could not be read. Raises StoreError."""
+        parts = [f"{found.truncated} alerts were left out of it (max_alerts, or too many)"] if found.truncated else []
+        parts += [f"{found.lost} alerts were not understood"] if found.lost else []
+        told = f"a message of {source}: {'; '.join([*parts, *found.problems[:2]])}"
+        if parts:
+            self.measures.missed(source, found.truncated, found.lost)
+            for number in (*result.opened, *result.joined):
+                cases, now = self.operations.cases, self.operations.app.clock.now()
+                await asyncio.to_thread(cases.note, number, "left out", redact(told), now)
+        now = self.operations.app.clock.monotonic()
+        if (parts or found.problems) and now >= self._said.get(source, -_SAY_AGAIN) + _SAY_AGAIN:
+            self._said[source] = now
+            self._say(redact(told))
 
     def _slow_down(self, source: str, request: Request) -> None:
         """Whether this sender sends too much. Raises HTTPException that says when to come again."""

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from treewalk.channels import channels_of
+from treewalk.channels import check_channels
 from treewalk.errors import SettingsError
 from treewalk.integrations import tracing
+from treewalk.server.blindness import Blindness
 from treewalk.server.carrying import Carrying
 from treewalk.server.keys import is_loopback, keys_of
 from treewalk.server.reloading import Reload, Reloader
@@ -25,6 +26,7 @@ from treewalk.server.warming import warm
 from treewalk.server.watching import SOURCE, Watch, check_watch
 from treewalk.server.web import build
 from treewalk.settings import ServerSettings
+from treewalk.store.outbox import Outbox
 
 if TYPE_CHECKING:
     from treewalk.app import App
@@ -52,21 +54,22 @@ async def _serve(operations: Operations, settings: ServerSettings, host: str, sa
     stopping: list[str] = []
     starter = Starter(operations, settings.concurrency, say)
     operations.crew.queued = settings.concurrency
-    api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None)
+    api = build(operations, settings, opened=starter.opened, ready=lambda: stopping[0] if stopping else None, say=say)
     service: Service = api.state.service
-    check_watch(operations.app)
+    await asyncio.to_thread(_check, operations.app)
     service.watch = Watch(
         lambda alert: service.take(SOURCE, [alert]),
         say,
         service.measured,
         lambda sla, since: asyncio.to_thread(service.inbox.mended, SOURCE, sla, since),
     )
-    carrying = Carrying(operations, say)
+    blindness = Blindness(Outbox(operations.app.database), service.watch.seen, lambda: _settling(service.operations))
+    carrying = Carrying(operations, say, blindness)
     service.measures.registry.register(carrying.measures)
 
     async def changed(fresh: Operations) -> None:
+        await _watch(service, fresh, blindness)  # before anybody is told what it sees
         service.telegram = await carrying.begin(fresh)
-        await _watch(service, fresh)
 
     service.reloader = Reloader(service, host, say, _check, changed)
     with contextlib.closing(_listen(host, settings.port)) as listener:
@@ -103,15 +106,22 @@ async def _serve(operations: Operations, settings: ServerSettings, host: str, sa
         await operations.retire(all=True)
 
 
-async def _watch(service: Service, operations: Operations) -> None:
+async def _watch(service: Service, operations: Operations, blindness: Blindness) -> None:
     if service.watch is not None:
-        await service.watch.begin(operations.app, await asyncio.to_thread(service.inbox.firing, SOURCE))
+        firing = await asyncio.to_thread(service.inbox.firing, SOURCE)
+        await service.watch.begin(operations.app, firing, await asyncio.to_thread(blindness.standing))
+
+
+def _settling(operations: Operations) -> float:
+    """Seconds within which the SLAs of one source that is gone are all noticed."""
+    settings = operations.app.workspace.settings
+    return (settings.watch.interval if settings.watch else 0.0) + settings.walk.check_timeout
 
 
 def _check(app: App) -> None:
     """Whether new content can be served. Raises UsageError, SettingsError."""
     check_watch(app)
-    channels_of(app)
+    check_channels(app)
 
 
 def address(settings: ServerSettings, operations: Operations, say: Callable[[str], None]) -> str:

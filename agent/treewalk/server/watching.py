@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from treewalk.model.tree import Sla, nearest
 from treewalk.model.window import Window
 from treewalk.ports import Clock, MetricSource
 from treewalk.settings import WatchSettings
+from treewalk.stages.blindness import Blind
 from treewalk.stages.intake import measure
 from treewalk.stages.watch import Change, Row, Rule, advance, closed
 
@@ -29,6 +31,7 @@ Measure = Callable[[Sla], Awaitable[Measurement]]
 Tell = Callable[[Change], Awaitable[None]]
 Mended = Callable[[str, float], Awaitable[bool]]
 _MINUTE = 60.0
+_NONE: Mapping[str, Blind] = {}
 
 
 async def _never(sla: str, since: float) -> bool:
@@ -131,25 +134,36 @@ class Watch:
         self._watcher: Watcher | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def begin(self, app: App, firing: Mapping[str, float]) -> None:
-        """Watch what this content asks for; what was told already stays told. Raises UsageError."""
+    async def begin(self, app: App, firing: Mapping[str, float], blind: Mapping[str, Blind] = _NONE) -> None:
+        """Watch what this content asks for; what was told already (it fires, it cannot be measured) stays told.
+
+        Raises UsageError.
+        """
         await self.end()
         settings, self.watching = app.workspace.settings.watch, 0
         before = self._watcher.rows if self._watcher else {}
-        self._watcher = None
         if settings is None:
+            self._watcher = None
             return
         found, without = watched(app.workspace.forest.slas, settings.slas)
         self._say(f"watching {len(found)} SLAs every {format_duration(settings.interval)}")
         if without:
             self._say(f"not watched, because they have no sla.query: {', '.join(without)}")
         self.watching = len(found)
-        self._watcher = Watcher(
+        watcher = Watcher(
             found, measuring(app), settings, app.clock, self._tell, self._say, self._measured, self._mended
         )
         kept = {sla.name: before[sla.name] for sla in found if sla.name in before}
-        self._watcher.rows = {**remembered(found, firing, app.clock.now()), **kept}
-        self._task = asyncio.create_task(self._watcher.run())
+        watcher.rows = {**remembered(found, firing, app.clock.now(), blind), **kept}
+        self._watcher = watcher  # whole, since others look at it at any time
+        self._task = asyncio.create_task(watcher.run())
+
+    def seen(self) -> tuple[Mapping[str, Blind], Sequence[str]]:
+        """The SLAs of which it was said that they cannot be measured, and those that were measured last time."""
+        watcher = self._watcher
+        rows = dict(watcher.rows) if watcher is not None else {}
+        blind = {name: Blind(row.blind or 0.0, row.why) for name, row in rows.items() if row.told_blind}
+        return blind, [name for name, row in rows.items() if row.last in ("met", "violated")]
 
     async def end(self) -> None:
         """Stop watching."""
@@ -239,13 +253,20 @@ def alert_of(change: Change) -> Alert | None:
     )
 
 
-def remembered(slas: Sequence[Sla], firing: Mapping[str, float], at: float) -> dict[str, Row]:
+def remembered(
+    slas: Sequence[Sla], firing: Mapping[str, float], at: float, blind: Mapping[str, Blind] = _NONE
+) -> dict[str, Row]:
     """The rows to begin with: what was told before the last stop, for SLAs whose window stayed open since."""
-    return {
-        sla.name: Row(since=firing[sla.name])
-        for sla in slas
-        if sla.name in firing and _open_since(sla.window, firing[sla.name], at)
-    }
+    rows = {}
+    for sla in slas:
+        row, since, unseen = Row(), firing.get(sla.name), blind.get(sla.name)
+        if since is not None and _open_since(sla.window, since, at):
+            row = replace(row, since=since)
+        if unseen is not None and _open_since(sla.window, unseen.since, at):
+            row = replace(row, blind=unseen.since, told_blind=True, why=unseen.why)
+        if row != Row():
+            rows[sla.name] = row
+    return rows
 
 
 def _open_since(window: Window | None, since: float, at: float) -> bool:

@@ -30,9 +30,13 @@ def build(
     *,
     opened: Callable[[Sequence[int]], None] = lambda numbers: None,
     ready: Callable[[], str | None] = lambda: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> FastAPI:
-    """The application. `ready` says why it is not, or None. Raises SettingsError for a secret that is missing."""
-    service = Service(operations, settings, keys_of(settings, operations.app.resolve), opened)
+    """The application. `ready` says why it is not, or None; `say` takes a line for the log.
+
+    Raises SettingsError for a secret that is missing.
+    """
+    service = Service(operations, settings, keys_of(settings, operations.app.resolve), opened, say)
     # Nothing is served that a browser would run: the interactive pages load their code from elsewhere.
     api = FastAPI(title="treewalk", version=__version__, docs_url=None, redoc_url=None)
     api.state.service = service

@@ -25,7 +25,8 @@ class Row:
     """What is known of one SLA. Times are Unix seconds.
 
     `since` is when the violation that was told began, None while none is told. `same` measurements running, from
-    `first` on, said `last`. `blind` is when it could not be measured any more, `told_blind` whether that was said.
+    `first` on, said `last`. `blind` is when it could not be measured any more; `told_blind`
+    whether that was said, and with which reason in `why`.
     """
 
     since: float | None = None
@@ -34,6 +35,7 @@ class Row:
     first: float = 0.0
     blind: float | None = None
     told_blind: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,10 @@ def _unknown(row: Row, sla: str, found: Measurement, at: float, rule: Rule) -> t
     row = replace(row, last="unknown", same=0, first=0.0, blind=blind)
     if row.told_blind or at - blind < rule.silent:
         return row, ()
-    return replace(row, told_blind=True), (Change(sla, "unmeasurable", found.reason, blind, at),)
+    return replace(row, told_blind=True, why=found.reason), (Change(sla, "unmeasurable", found.reason, blind, at),)
 
 
 def _seen(row: Row, sla: str, found: Measurement, at: float) -> tuple[Row, tuple[Change, ...]]:
     """The row of an SLA that can be measured (again)."""
     told = (Change(sla, "measurable", found.reason, row.blind or at, at),) if row.told_blind else ()
-    return replace(row, blind=None, told_blind=False), told
+    return replace(row, blind=None, told_blind=False, why=""), told

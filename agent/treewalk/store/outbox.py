@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from treewalk.model.acting import canonical
+from treewalk.model.acting import UNMET, canonical
 from treewalk.model.message import Message, Question, Rendered
 from treewalk.model.redact import redact
 from treewalk.store.database import Database, Writer
@@ -22,13 +22,21 @@ from treewalk.store.database import Database, Writer
 Want = Literal["due", "held"]
 STATES = ("due", "held", "sending", "sent", "failed")
 PACE = 1.0  # seconds between two edits of a message that only goes on with its story
+_GIVEN_UP = (
+    "SELECT d.key, d.document FROM deliveries d LEFT JOIN incidents i ON i.number = d.incident"
+    " WHERE d.channel = ? AND d.state = 'failed' AND (d.incident IS NULL OR i.state NOT IN ('closed', 'diagnosed')"
+    " OR (i.state = 'closed' AND i.closed >= ? AND i.ending IN ({marks}) AND NOT EXISTS"
+    " (SELECT 1 FROM timeline t WHERE t.incident = i.number AND t.kind = 'acknowledged' AND t.at >= i.closed)))"
+    " ORDER BY d.created, d.key"
+)
 _MARK = "mark"  # the row of a channel that says since when it is one, and of the courier how far it has read
 _COURIER = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One thing to do: send a message to a channel, or edit the one that it knows as `id`; `attempts` with this one."""
+    """One thing to do: send a message to a channel, or edit the one that it knows as `id`; `attempts` with this one,
+    `failing` since when they failed (Unix seconds), None before the first did."""
 
     channel: str
     key: str
@@ -36,6 +44,16 @@ class Delivery:
     digest: str
     id: str | None
     attempts: int
+    failing: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What somebody who has something to tell keeps of it: whose it is, since when (Unix seconds), and plain data."""
+
+    owner: str
+    at: float
+    data: Any
 
 
 class Outbox:
@@ -135,8 +153,9 @@ class Outbox:
                 " WHERE channel = ? AND key = ?",
                 [until, attempts, at, channel, row["key"]],
             )
-        message = message_of(json.loads(row["document"])["message"])
-        return Delivery(channel, row["key"], message, row["digest"], row["id"], attempts)
+        document = json.loads(row["document"])
+        message = message_of(document["message"])
+        return Delivery(channel, row["key"], message, row["digest"], row["id"], attempts, document.get("failing"))
 
     def delivered(self, done: Delivery, id: str, at: float) -> None:
         """Keep that a form was delivered. Is another one wanted by now, that is due after it."""
@@ -146,6 +165,7 @@ class Outbox:
             question = done.message.question
             document["told"] = max(document.get("told", -1), stage_of(done.message))
             document["asked"] = question.digest if question else document.get("asked", "")
+            document.pop("failing", None)
             newer = row["digest"] != done.digest
             db.execute(
                 "UPDATE deliveries SET state = ?, sent = ?, id = ?, due = ?, attempts = 0, updated = ?, why = NULL,"
@@ -159,8 +179,11 @@ class Outbox:
             row = self._row(db, done)
             newer = row["digest"] != done.digest
             state = "failed" if again is None and not newer else "due"
+            document = json.loads(row["document"])
+            if not newer:
+                document.setdefault("failing", at)
             db.execute(
-                "UPDATE deliveries SET state = ?, why = ?, due = ?, updated = ?, attempts = ?"
+                "UPDATE deliveries SET state = ?, why = ?, due = ?, updated = ?, attempts = ?, document = ?"
                 " WHERE channel = ? AND key = ?",
                 [
                     state,
@@ -168,10 +191,33 @@ class Outbox:
                     at if again is None else again,
                     at,
                     0 if again is None and newer else done.attempts,
+                    canonical(document),
                     done.channel,
                     done.key,
                 ],
             )
+
+    def given_up(self, channel: str, since: float) -> list[tuple[str, Message]]:
+        """What a channel was not given and somebody should know still: of incidents that live, or were closed since a
+        time with a human needed and were seen by none; notices that stand. The key of each, and its latest form."""
+        rows = self.database.query(_GIVEN_UP.format(marks=", ".join("?" * len(UNMET))), [channel, since, *UNMET])
+        found = ((row["key"], message_of(json.loads(row["document"])["message"])) for row in rows)
+        return [(key, message) for key, message in found if message.incident is not None or not message.over]
+
+    def again(self, channel: str, key: str, at: float, state: Want) -> None:
+        """Try anew what was given up."""
+        with self.database.writing() as db:
+            rows = db.query(
+                "SELECT document FROM deliveries WHERE channel = ? AND key = ? AND state = 'failed'", [channel, key]
+            )
+            for row in rows:
+                document = json.loads(row["document"])
+                document.pop("failing", None)
+                db.execute(
+                    "UPDATE deliveries SET state = ?, due = ?, updated = ?, attempts = 0, document = ?"
+                    " WHERE channel = ? AND key = ?",
+                    [state, at, at, canonical(document), channel, key],
+                )
 
     def _row(self, db: Writer, done: Delivery) -> Mapping[str, Any]:
         found = db.query("SELECT * FROM deliveries WHERE channel = ? AND key = ?", [done.channel, done.key])
@@ -195,6 +241,20 @@ class Outbox:
     def mark_read(self, db: Writer, line: int, at: float) -> None:
         """Remember how far was looked; within the transaction of what was found."""
         _mark(db, _COURIER, str(line), at)
+
+    def kept(self, name: str, db: Writer | None = None) -> Kept | None:
+        """What is kept under a name; None for nothing."""
+        look = "SELECT id, updated, document FROM deliveries WHERE channel = ? AND key = ?"
+        rows = (db or self.database).query(look, [_COURIER, name])
+        return Kept(rows[0]["id"], rows[0]["updated"], json.loads(rows[0]["document"])["kept"]) if rows else None
+
+    def keep(self, db: Writer, name: str, new: Kept) -> None:
+        """Keep something under a name, instead of what was kept; within the transaction of what follows from it."""
+        _mark(db, _COURIER, new.owner, new.at, name)
+        db.execute(
+            "UPDATE deliveries SET document = ? WHERE channel = ? AND key = ?",
+            [canonical({"kept": new.data}), _COURIER, name],
+        )
 
     def since(self, channels: Sequence[str], at: float) -> dict[str, float]:
         """Since when each channel is one; a new one is one from now on."""
@@ -224,12 +284,12 @@ class Outbox:
         return {(row["channel"], row["state"]): int(row["many"]) for row in rows}
 
 
-def _mark(db: Writer, channel: str, id: str | None, at: float) -> None:
+def _mark(db: Writer, channel: str, id: str | None, at: float, key: str = _MARK) -> None:
     db.execute(
         "INSERT INTO deliveries (channel, key, state, digest, id, attempts, due, created, updated, document)"
         " VALUES (?, ?, 'mark', '', ?, 0, 0, ?, ?, '{}')"
         " ON CONFLICT (channel, key) DO UPDATE SET id = excluded.id, updated = excluded.updated",
-        [channel, _MARK, id, at, at],
+        [channel, key, id, at, at],
     )
 
 

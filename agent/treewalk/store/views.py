@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from treewalk.model.acting import UNMET
 from treewalk.store.database import Database
 from treewalk.store.memory import LIVE
 
@@ -48,6 +49,17 @@ class Views:
         return self.database.query(
             f"SELECT {_ROW} FROM incidents WHERE state IN ({_LIVE}) ORDER BY number",  # noqa: S608
             [*LIVE],
+        )
+
+    def needing(self, since: float, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Incidents that ended since a time with a human needed, and that nobody has seen: the gravest first, then the
+        newest."""
+        return self.database.query(
+            f"SELECT {_ROW} FROM incidents i WHERE updated >= ? AND state = 'closed' AND closed >= ?"  # noqa: S608
+            f" AND ending IN ({', '.join('?' for _ in UNMET)}) AND NOT EXISTS (SELECT 1 FROM timeline t"
+            " WHERE t.incident = i.number AND t.kind = 'acknowledged' AND t.at >= i.closed)"
+            " ORDER BY coalesce(severity, 'P3'), number DESC LIMIT ?",
+            [since, since, *UNMET, limit],
         )
 
     def resolved(self, limit: int) -> Sequence[Mapping[str, Any]]:

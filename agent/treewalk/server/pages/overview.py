@@ -14,6 +14,7 @@ from treewalk.server.pages.room import Room
 from treewalk.server.pages.sessions import Session
 
 _FIXED = 5
+_NEEDING, _LOOKS_BACK = 20, 30 * 86400.0  # incidents that are shown, and seconds that they may be closed for
 _MOST_HEADS = 2000
 
 
@@ -43,6 +44,7 @@ def _mark(room: Room) -> tuple[Any, ...]:
         room.views.mark(),
         operations.killed(),
         {name: one.status for name, (_, one) in room.service.latest.items()},
+        [row["number"] for row in _needing(room)],
         [row["digest"] for row in operations.cases.questions(room.now())],
         [
             walk.begun if (walk := room.walks.of(name)) and walk.done else 0
@@ -65,7 +67,9 @@ def _look(room: Room) -> dict[str, Any]:
                 **measured(room, sla.name, newest.get(sla.name, ())),
             }
         )
+    latest = {row["sla"].name: row for row in rows}
     return {
+        "needing": [one for one in _needing(room) if not _is_met_since(one, latest.get(one["sla"]))],
         "rows": rows,
         "counts": _counts(rows),
         "questions": operations.cases.questions(now),
@@ -74,6 +78,18 @@ def _look(room: Room) -> dict[str, Any]:
         "resolved": views.resolved(_FIXED),
         "killed": operations.killed(),
     }
+
+
+def _needing(room: Room) -> Sequence[Mapping[str, Any]]:
+    return room.views.needing(room.now() - _LOOKS_BACK, _NEEDING)
+
+
+def _is_met_since(incident: Mapping[str, Any], row: Mapping[str, Any] | None) -> bool:
+    """Whether nothing is left to do of an incident that was refused: nothing was done, and its SLA is met again."""
+    if incident["ending"] != "refused":
+        return False
+    newer = row is not None and row["status"] == "met" and (row["at"] or 0.0) > incident["closed"]
+    return incident["status"] == "met" or newer
 
 
 def measured(room: Room, sla: str, numbers: Sequence[int]) -> dict[str, Any]:
