@@ -18,11 +18,11 @@ MET = Measurement("met", "12s against < 1m", 12.0, "12s", "< 1m")
 UNKNOWN = Measurement("unknown", "no data for x")
 
 
-def outcome(measurement: Measurement, verdicts: dict[str, Verdict], *, named: bool = False) -> int:
-    base = diagnosis()
-    return exit_code(
-        replace(base, measurement=measurement, verdicts=verdicts, root_cause=base.root_cause if named else None)
-    )
+def outcome(
+    measurement: Measurement, verdicts: dict[str, Verdict], *, named: bool = False, unreachable: bool = False
+) -> int:
+    found = replace(diagnosis(), measurement=measurement, verdicts=verdicts, unreachable=unreachable)
+    return exit_code(found if named else replace(found, root_cause=None))
 
 
 def test_the_document_keeps_its_schema() -> None:
@@ -41,8 +41,14 @@ def test_exit_codes_say_what_happened() -> None:
     assert outcome(violated, {"a": healthy("ok")}) == 3
     assert outcome(MET, {"a": unhealthy("down")}) == 3
     assert outcome(MET, {"a": unknown("x"), "b": unknown("y"), "c": healthy("ok")}) == 3
-    assert outcome(UNKNOWN, {"a": unknown("refused")}) == 4
+    assert outcome(UNKNOWN, {"a": unknown("refused")}, unreachable=True) == 4
     assert outcome(MET, {"a": replace(degraded("unusual"), origin="baseline")}) == 0
+
+
+def test_no_source_is_said_to_be_unreachable_when_nothing_is_known_and_one_answered() -> None:
+    assert outcome(UNKNOWN, {"a": unknown("no data for x")}) == 3
+    silent = replace(diagnosis(), measurement=UNKNOWN, verdicts={"a": unknown("no data for x")}, root_cause=None)
+    assert headline(silent).endswith("no culprit found")
 
 
 def test_the_story_begins_with_one_line_that_says_it_all() -> None:

@@ -21,14 +21,11 @@ Json = dict[str, Any]
 
 
 def exit_code(d: Diagnosis) -> int:
-    """0 met and nothing broken; 1 a root cause is named; 3 treewalk abstains; 4 no source could be reached."""
+    """0 met and nothing broken; 1 a root cause is named; 3 treewalk abstains; 4 no source answered."""
     if d.root_cause is not None:
         return CULPRIT
-    if (
-        d.verdicts
-        and d.measurement.status == "unknown"
-        and all(v.status is Status.UNKNOWN for v in d.verdicts.values())
-    ):
+    nothing_known = all(v.status is Status.UNKNOWN for v in d.verdicts.values())
+    if d.unreachable and d.measurement.status == "unknown" and nothing_known:
         return NO_SOURCE
     broken = any(v.status.troubled and v.origin != "baseline" for v in d.verdicts.values())
     if d.measurement.status == "met" and not broken and not _too_much_unknown(d):
