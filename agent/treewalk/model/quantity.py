@@ -108,6 +108,11 @@ def format_number(value: float) -> str:
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 node`, `3 nodes`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 @dataclass(frozen=True, slots=True)
 class Threshold:
     """A limit that a value has to keep: `value op limit` is the good state.
