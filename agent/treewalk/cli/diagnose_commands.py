@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from treewalk.cli.common import Format, PlainFormat, State, line, note, parse_span, parse_time, put, put_json
+from treewalk.model.quantity import counted
 
 if TYPE_CHECKING:
     from treewalk.model.diagnosis import Diagnosis
@@ -140,7 +141,7 @@ def _plain_progress() -> Callable[[Event], None]:
 
     def watch(event: Event) -> None:
         if isinstance(event, TreeOpened):
-            note(f"walking {len(event.tree.nodes)} nodes under {event.tree.sla.name}")
+            note(f"walking {counted(len(event.tree.nodes), 'node')} under {event.tree.sla.name}")
         elif isinstance(event, Measured):
             note(f"  {event.measurement.status:<10} {event.measurement.reason}")
         elif isinstance(event, NodeJudged):

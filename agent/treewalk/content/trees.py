@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -116,15 +116,26 @@ def _check_graph(nodes: Mapping[str, Node], draft: Draft) -> None:
     import networkx as nx
 
     graph = nx.DiGraph((node.name, child) for node in nodes.values() for child in node.depends_on)
-    try:
-        cycle = [edge[0] for edge in nx.find_cycle(graph)]
-    except nx.NetworkXNoCycle:
-        if graph and nx.dag_longest_path_length(graph) >= MAX_DEPTH:
-            deepest = nx.dag_longest_path(graph)[0]
-            draft.problem(nodes[deepest].place, f"the tree under {deepest!r} is deeper than {MAX_DEPTH} levels")
-        return
-    place = draft.edge_places.get((cycle[-1], cycle[0]), nodes[cycle[0]].place)
-    draft.problem(place, f"the dependencies run in a circle: {' → '.join([*cycle, cycle[0]])}")
+    cycles = list(_cycles(graph))
+    for cycle in cycles:
+        place = draft.edge_places.get((cycle[-1], cycle[0]), nodes[cycle[0]].place)
+        draft.problem(place, f"the dependencies run in a circle: {' → '.join([*cycle, cycle[0]])}")
+    if graph and not cycles and nx.dag_longest_path_length(graph) >= MAX_DEPTH:
+        deepest = nx.dag_longest_path(graph)[0]
+        draft.problem(nodes[deepest].place, f"the tree under {deepest!r} is deeper than {MAX_DEPTH} levels")
+
+
+def _cycles(graph: Any) -> Iterator[list[str]]:
+    """One circle of each group of nodes that all depend on one another, in the order of the files."""
+    import networkx as nx
+
+    group = {name: number for number, found in enumerate(nx.strongly_connected_components(graph)) for name in found}
+    inner = nx.DiGraph((a, b) for a, b in graph.edges if group[a] == group[b])
+    told: set[int] = set()
+    for name in inner:
+        if group[name] not in told:
+            told.add(group[name])
+            yield [edge[0] for edge in nx.find_cycle(inner, name)]
 
 
 def _read_sla(name: str, place: Place, item: Item, draft: Draft) -> None:
@@ -222,6 +233,11 @@ def _dependency_name(item: Item, fields: Fields) -> str | None:
         name = item.value.get("node")
         if name is not None and isinstance(name.value, str) and name.value:
             return name.value
+        if name is not None:
+            has = "is empty" if name.value in (None, "") else f"has to be text, not {name.kind}"
+            quoted = f': write it in quotes, node: "{name.text()}"' if isinstance(name.value, int | float) else ""
+            fields.problem(name.place, f"the name of a node {has}{quoted}")
+            return None
         wrong = next((k for k in item.value if unknown_key(k, ["node"], "").find("did you mean") > 0), None)
         where = item.key_place(wrong) if wrong else item.place
         hint = f", not {wrong!r}" if wrong else ""
