@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from treewalk import Probe, SourceUnreachable, Verdict, check, degraded, healthy, unhealthy, unknown
+from treewalk import Node, Probe, SourceUnreachable, Verdict, check, degraded, healthy, unhealthy, unknown
 
 
-@check("container", live=True, loads=("docker",))
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    named = params["name"] or node.fields.get("container")
+    return None if named else "no container named: give the node `container: NAME`"
+
+
+@check("container", live=True, loads=("docker",), needs=_needs)
 def container(
     probe: Probe, *, name: str | None = None, base_url: str | None = None, max_restarts: int | None = None
 ) -> Verdict:

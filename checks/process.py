@@ -5,14 +5,17 @@ from __future__ import annotations
 import http.client
 import time
 import xmlrpc.client
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from treewalk import (
+    Node,
     Probe,
     Seconds,
     SourceRejected,
     SourceUnreachable,
+    Url,
     Verdict,
     check,
     degraded,
@@ -25,11 +28,16 @@ from treewalk import (
 _ORDER = ("FATAL", "BACKOFF", "EXITED", "STOPPED", "UNKNOWN", "STOPPING", "STARTING", "RUNNING")
 
 
-@check("process", live=True, loads=("supervisor.xmlrpc",))
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    named = [params["group"], params["process"], *map(node.fields.get, ("supervisor_group", "supervisor_process"))]
+    return None if any(named) else "no process named: give the node supervisor_group and supervisor_process"
+
+
+@check("process", live=True, loads=("supervisor.xmlrpc",), needs=_needs)
 def process(
     probe: Probe,
     *,
-    server: str = "unix:///var/run/supervisor.sock",
+    server: Url = "unix:///var/run/supervisor.sock",
     group: str | None = None,
     process: str | None = None,
     username: str | None = None,

@@ -6,7 +6,19 @@ import time
 from typing import Any
 from urllib.parse import quote
 
-from treewalk import Amount, Probe, Seconds, Verdict, check, degraded, format_bytes, format_duration, healthy, unhealthy
+from treewalk import (
+    Amount,
+    Probe,
+    RedisUrl,
+    Seconds,
+    Verdict,
+    check,
+    degraded,
+    format_bytes,
+    format_duration,
+    healthy,
+    unhealthy,
+)
 
 _SMALL = 64_000_000  # bytes; below this a fragmentation ratio says nothing
 
@@ -15,7 +27,7 @@ _SMALL = 64_000_000  # bytes; below this a fragmentation ratio says nothing
 def redis(
     probe: Probe,
     *,
-    url: str | None = None,
+    url: RedisUrl | None = None,
     clients_degraded: Amount = 0.98,
     memory_degraded: Amount = 0.95,
     max_fragmentation: float = 1.5,

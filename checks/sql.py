@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from treewalk import Probe, Seconds, Verdict, check, format_number, healthy, parse_threshold, unhealthy, unknown
+from treewalk import (
+    Node,
+    Probe,
+    Seconds,
+    Threshold,
+    Url,
+    Verdict,
+    check,
+    format_number,
+    healthy,
+    parse_threshold,
+    unhealthy,
+    unknown,
+)
 
 
-@check("sql", live=True, extra="sql", loads=("sqlalchemy",))
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    if not params["url"] and not params["connection"]:
+        return "no database: give the healthcheck a url or a connection"
+    if ";" in params["query"].rstrip().rstrip(";"):
+        return "one statement only: take the ';' out of the query"
+    return None
+
+
+@check("sql", live=True, extra="sql", loads=("sqlalchemy",), needs=_needs)
 def sql(
     probe: Probe,
     *,
     query: str = "SELECT 1",
-    url: str | None = None,
+    url: Url | None = None,
     connection: str | None = None,
-    threshold: str | float | None = None,
+    threshold: Threshold | None = None,
     expect: str | float | None = None,
     statement_timeout: Seconds | None = None,
 ) -> Verdict:

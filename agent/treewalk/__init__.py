@@ -12,17 +12,27 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "Address",
     "Amount",
     "BaselineSpec",
+    "Condition",
+    "HttpUrl",
+    "LogQL",
+    "Node",
     "Probe",
+    "PromQL",
+    "RedisUrl",
     "Seconds",
     "Secret",
     "SourceError",
     "SourceRejected",
     "SourceTimeout",
     "SourceUnreachable",
+    "Threshold",
+    "Url",
     "Verdict",
     "__version__",
+    "address_problem",
     "check",
     "degraded",
     "format_bytes",
@@ -32,13 +42,26 @@ __all__ = [
     "parse_threshold",
     "unhealthy",
     "unknown",
+    "url_problem",
 ]
 
 if TYPE_CHECKING:
     from treewalk.errors import SourceError, SourceRejected, SourceTimeout, SourceUnreachable
     from treewalk.model.quantity import format_bytes, format_duration, format_number, parse_threshold
-    from treewalk.model.tree import BaselineSpec
+    from treewalk.model.tree import BaselineSpec, Node
     from treewalk.model.verdict import Verdict, degraded, healthy, unhealthy, unknown
+    from treewalk.parameters import (
+        Address,
+        Condition,
+        HttpUrl,
+        LogQL,
+        PromQL,
+        RedisUrl,
+        Threshold,
+        Url,
+        address_problem,
+        url_problem,
+    )
     from treewalk.sdk import Amount, Probe, Seconds, Secret, check
 
 
@@ -48,7 +71,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'treewalk' has no attribute {name!r}")
     from importlib import import_module
 
-    for module in ("sdk", "errors", "model.verdict", "model.quantity", "model.tree"):
+    for module in ("parameters", "sdk", "errors", "model.verdict", "model.quantity", "model.tree"):
         found = import_module(f"treewalk.{module}")
         if hasattr(found, name):
             return getattr(found, name)

@@ -53,8 +53,8 @@ def diagnose(
 ) -> int:
     """Walk from an SLA down to the node that broke it.
 
-    Exit codes: 0 the SLA is met and nothing is broken; 1 a root cause is named; 2 usage or configuration;
-    3 treewalk abstains; 4 no source could be reached.
+    Exit codes: 0 the SLA is met and nothing is known to be broken; 1 a root cause is named; 2 usage or configuration;
+    3 treewalk abstains; 4 sources were asked and none answered.
     """
     from treewalk.app import DiagnoseOptions
 

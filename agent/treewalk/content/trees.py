@@ -11,8 +11,9 @@ from treewalk.content.fields import Fields, unknown_key
 from treewalk.content.windows import ALWAYS, BUILT_IN, read_windows
 from treewalk.content.yaml import Item
 from treewalk.model.condition import Condition, parse_condition
+from treewalk.model.logql import not_logql
 from treewalk.model.place import Place, Problem
-from treewalk.model.quantity import Threshold, parse_duration, parse_threshold
+from treewalk.model.quantity import Threshold, format_duration, parse_duration, parse_threshold
 from treewalk.model.tree import BaselineSpec, CheckSpec, Forest, LogSpec, Node, Sla, nearest
 from treewalk.model.window import Window
 
@@ -35,6 +36,7 @@ class Draft:
 
     problems: list[Problem]
     bind: BindCheck
+    needs: Callable[[Node, CheckSpec], str | None] = lambda node, spec: None  # what a valid block lacks at its node
     windows: dict[str, Window] = field(default_factory=dict)
     slas: dict[str, Sla] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -201,12 +203,24 @@ def _baseline(block: Fields) -> BaselineSpec:
     if direction not in ("up", "down", "both"):
         block.problem(block.data["direction"].place, f"direction has to be up, down or both, not {direction!r}")
         direction = default.direction
+    window = block.convert("window", _some_time) or default.window
+    past = block.convert("baseline", _some_time) or default.baseline
+    if window > past:
+        spans = f"{format_duration(window)} against {format_duration(past)}"
+        block.problem(block.item.place, f"the window is longer than the baseline that it is compared with: {spans}")
     return BaselineSpec(
-        window=block.convert("window", parse_duration) or default.window,
-        baseline=block.convert("baseline", parse_duration) or default.baseline,
+        window=window,
+        baseline=past,
         direction=direction,  # type: ignore[arg-type]
         threshold=block.number("threshold") or default.threshold,
     )
+
+
+def _some_time(value: Any) -> float:
+    seconds = parse_duration(value)
+    if not seconds:
+        raise ValueError("has to be more than 0")
+    return seconds
 
 
 def _alert_matchers(fields: Fields) -> tuple[Mapping[str, str] | str, ...]:
@@ -294,7 +308,7 @@ def _children(name: str | None, fields: Fields, draft: Draft) -> dict[str, Item 
 
 
 def _define(name: str, fields: Fields, children: tuple[str, ...], draft: Draft) -> None:
-    place = fields.item.place
+    place, before = fields.item.place, len(draft.problems)
     _check_name("node", name, place, draft)
     fields.what = f"node {name}"
     free = fields.near_misses(NODE_FIELDS)
@@ -312,6 +326,7 @@ def _define(name: str, fields: Fields, children: tuple[str, ...], draft: Draft) 
         source=_source(fields, "metric", draft),
         fields=free,
     )
+    _check_needs(node, fields, len(draft.problems) > before, draft)
     if name in draft.nodes:
         first = draft.nodes[name].place
         draft.problem(
@@ -343,11 +358,19 @@ def _healthcheck(fields: Fields, draft: Draft) -> CheckSpec | None:
     return CheckSpec(method, params, block.item.place)
 
 
+def _check_needs(node: Node, fields: Fields, faulty: bool, draft: Draft) -> None:
+    """Whether a healthcheck can work at its node; not asked where something is wrong with the node already."""
+    missing = draft.needs(node, node.healthcheck) if node.healthcheck is not None and not faulty else None
+    if missing:
+        draft.problem(fields.data["healthcheck"].value["method"].place, missing)
+
+
 def _logs(fields: Fields, draft: Draft) -> LogSpec | None:
     if not fields.has("logs"):
         return None
     item = fields.data["logs"]
     if isinstance(item.value, str):
+        _check_logql(item.value, item, "logs", draft)
         return LogSpec(item.value)
     block = fields.mapping("logs")
     if block is None:
@@ -357,7 +380,14 @@ def _logs(fields: Fields, draft: Draft) -> LogSpec | None:
     if query is None:
         block.problem(block.item.place, "logs needs a loki_query such as '{container_name=\"api\"}'")
         return None
+    _check_logql(query, block.data["loki_query"], "loki_query", draft)
     return LogSpec(query, _source(block, "log", draft))
+
+
+def _check_logql(query: str, item: Item, what: str, draft: Draft) -> None:
+    problem = not_logql(query)
+    if problem:
+        draft.problem(item.place, f"{what}: {problem}")
 
 
 def _metrics(fields: Fields) -> tuple[str, ...]:

@@ -188,11 +188,11 @@ class _Reading:
         return found
 
     def forest(self, root: Item | None, settings: Settings, checks: Mapping[str, CheckDefinition]) -> Forest:
-        from treewalk.content.checks import bind_with
+        from treewalk.content.checks import bind_with, needs_with
         from treewalk.content.trees import Draft, finish, read_tree_file
         from treewalk.content.windows import read_windows
 
-        draft = Draft(self.problems, _cached(bind_with(checks)))
+        draft = Draft(self.problems, _cached(bind_with(checks)), needs_with(checks))
         windows = root.value.get("windows") if root is not None and isinstance(root.value, dict) else None
         if windows is not None and isinstance(windows.value, dict):
             draft.windows |= read_windows(windows, self.problems)
