@@ -132,7 +132,8 @@ class BaselineSettings(_Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> BaselineSettings:
-        if self.window > self.baseline:
+        both = {"window", "baseline"} <= self.model_fields_set  # a window that is not given is that of `walk.since`
+        if both and self.window > self.baseline:
             raise ValueError("the window is longer than the baseline that it is compared with")
         return self
 
