@@ -15,7 +15,6 @@ from treewalk import (
     Seconds,
     SourceRejected,
     SourceUnreachable,
-    Url,
     Verdict,
     check,
     degraded,
@@ -23,12 +22,16 @@ from treewalk import (
     healthy,
     unhealthy,
     unknown,
+    url_problem,
 )
 
 _ORDER = ("FATAL", "BACKOFF", "EXITED", "STOPPED", "UNKNOWN", "STOPPING", "STARTING", "RUNNING")
 
 
 def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    problem = url_problem(params["server"], ("unix", "http", "https"))
+    if problem:
+        return f"server: {problem}"
     named = [params["group"], params["process"], *map(node.fields.get, ("supervisor_group", "supervisor_process"))]
     return None if any(named) else "no process named: give the node supervisor_group and supervisor_process"
 
@@ -37,7 +40,7 @@ def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
 def process(
     probe: Probe,
     *,
-    server: Url = "unix:///var/run/supervisor.sock",
+    server: str = "unix:///var/run/supervisor.sock",
     group: str | None = None,
     process: str | None = None,
     username: str | None = None,
