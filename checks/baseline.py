@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from treewalk import Probe, Seconds, SourceRejected, Verdict, check, format_number, healthy, unhealthy, unknown
+from treewalk import (
+    Node,
+    Probe,
+    PromQL,
+    Seconds,
+    SourceRejected,
+    Verdict,
+    check,
+    format_number,
+    healthy,
+    unhealthy,
+    unknown,
+)
 
 
-@check("baseline")
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    if not params["query"] and not node.metrics:
+        return "no metric to compare: give the healthcheck a query, or the node metrics"
+    window, past = params["window"], params["baseline"]
+    if window is not None and past is not None and window > past:
+        return "the window is longer than the baseline that it is compared with"
+    return None
+
+
+@check("baseline", needs=_needs)
 async def baseline(
     probe: Probe,
     *,
-    query: str | None = None,
+    query: PromQL | None = None,
     window: Seconds | None = None,
     baseline: Seconds | None = None,
     direction: Literal["up", "down", "both"] | None = None,

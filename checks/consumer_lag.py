@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from treewalk import (
     Amount,
+    Node,
     Probe,
+    PromQL,
+    RedisUrl,
     Seconds,
     SourceError,
     SourceRejected,
@@ -27,18 +31,26 @@ from treewalk import (
 )
 
 
-@check("consumer_lag", loads=("redis_url:redis", "bootstrap_servers:confluent_kafka"))
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    if params["redis_url"] and not params["stream"]:
+        return "no stream: redis_url asks for it"
+    if params["bootstrap_servers"] and not (params["topic"] or node.fields.get("topic")):
+        return "no topic: give the healthcheck or the node a topic"
+    return None
+
+
+@check("consumer_lag", loads=("redis_url:redis", "bootstrap_servers:confluent_kafka"), needs=_needs)
 async def consumer_lag(
     probe: Probe,
     *,
     consumer_group: str,
     lag_threshold: Amount = 10_000,
-    redis_url: str | None = None,
+    redis_url: RedisUrl | None = None,
     stream: str | list[str] | None = None,
     stalled_after: Seconds | None = None,
     bootstrap_servers: str | None = None,
     topic: str | None = None,
-    metric: str | None = None,
+    metric: PromQL | None = None,
 ) -> Verdict:
     """A consumer group is not too far behind: of a Redis Stream, of Kafka, or by the metric of an exporter.
 

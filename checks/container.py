@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from treewalk import (
+    Node,
     Probe,
     SourceUnreachable,
     Verdict,
@@ -21,7 +23,12 @@ from treewalk import (
 _SOCKET = "unix:///var/run/docker.sock"  # what an engine is asked at when nothing else is said
 
 
-@check("container", live=True, loads=("docker",))
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    named = params["name"] or node.fields.get("container")
+    return None if named else "no container named: give the node `container: NAME`"
+
+
+@check("container", live=True, loads=("docker",), needs=_needs)
 def container(
     probe: Probe, *, name: str | None = None, base_url: str | None = None, max_restarts: int | None = None
 ) -> Verdict:

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from treewalk import Amount, Probe, Seconds, Verdict, check, format_bytes, format_duration, healthy, unhealthy, unknown
+from treewalk import (
+    Amount,
+    Node,
+    Probe,
+    Seconds,
+    Verdict,
+    check,
+    format_bytes,
+    format_duration,
+    healthy,
+    unhealthy,
+    unknown,
+)
 
 
-@check("file_age", live=True)
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    return None if params["path"] or node.fields.get("path") else "no file to look at: give the healthcheck a path"
+
+
+@check("file_age", live=True, needs=_needs)
 def file_age(probe: Probe, *, path: str | None = None, max_age: Seconds, min_size: Amount = 0) -> Verdict:
     """A file exists, is fresh, and is not too small; of a glob, the newest counts.
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from treewalk import (
+    HttpUrl,
+    Node,
     Probe,
     Seconds,
     Verdict,
@@ -19,16 +22,28 @@ from treewalk import (
     shown_address,
     unhealthy,
     unknown,
+    url_problem,
 )
 
 _MOST = 1_000_000  # bytes of a body that are looked at
 
 
-@check("http", live=True, loads=("httpx",))
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    where = params["url"] or node.fields.get("url")
+    if not where:
+        return "no address: give the healthcheck or the node a url"
+    try:
+        _right(200, params["status"])
+    except ValueError:
+        return f"status {params['status']!r} is none: write 200, '200-299', or a list"
+    return None if params["url"] else url_problem(str(where), ("http", "https"))
+
+
+@check("http", live=True, loads=("httpx",), needs=_needs)
 async def http(
     probe: Probe,
     *,
-    url: str | None = None,
+    url: HttpUrl | None = None,
     verb: str = "GET",
     status: str | int | list[int] = "200-399",
     body_contains: str | None = None,

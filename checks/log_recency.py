@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from treewalk import Probe, Seconds, Verdict, check, format_duration, healthy, unhealthy, unknown
+from collections.abc import Mapping
+from typing import Any
+
+from treewalk import LogQL, Node, Probe, Seconds, Verdict, check, format_duration, healthy, unhealthy, unknown
 
 
-@check("log_recency")
-async def log_recency(probe: Probe, *, max_age: Seconds, query: str | None = None) -> Verdict:
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    return None if params["query"] or node.logs else "no log to look at: give the node `logs: {loki_query: …}`"
+
+
+@check("log_recency", needs=_needs)
+async def log_recency(probe: Probe, *, max_age: Seconds, query: LogQL | None = None) -> Verdict:
     """The newest line of the log is not older than max_age.
 
     max_age  how old the newest line may be

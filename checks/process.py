@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import time
 import xmlrpc.client
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from treewalk import (
+    Node,
     Probe,
     Seconds,
     SourceRejected,
@@ -23,12 +25,21 @@ from treewalk import (
     shown_address,
     unhealthy,
     unknown,
+    url_problem,
 )
 
 _ORDER = ("FATAL", "BACKOFF", "EXITED", "STOPPED", "UNKNOWN", "STOPPING", "STARTING", "RUNNING")
 
 
-@check("process", live=True, loads=("supervisor.xmlrpc",))
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    problem = url_problem(params["server"], ("unix", "http", "https"))
+    if problem:
+        return f"server: {problem}"
+    named = [params["group"], params["process"], *map(node.fields.get, ("supervisor_group", "supervisor_process"))]
+    return None if any(named) else "no process named: give the node supervisor_group and supervisor_process"
+
+
+@check("process", live=True, loads=("supervisor.xmlrpc",), needs=_needs)
 def process(
     probe: Probe,
     *,

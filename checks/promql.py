@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from treewalk import Probe, Verdict, check, format_number, healthy, parse_threshold, unhealthy, unknown
+from treewalk import (
+    Condition,
+    Node,
+    Probe,
+    PromQL,
+    Threshold,
+    Verdict,
+    check,
+    format_number,
+    healthy,
+    parse_threshold,
+    unhealthy,
+    unknown,
+)
 
 
-@check("promql")
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    if params["condition"] is None and (params["threshold"] is None or not (params["query"] or node.metrics)):
+        return "nothing to ask: give it a condition, or a threshold and a query (or the node metrics)"
+    return None
+
+
+@check("promql", needs=_needs)
 async def promql(
     probe: Probe,
     *,
-    condition: str | None = None,
-    query: str | None = None,
-    threshold: str | float | None = None,
+    condition: Condition | None = None,
+    query: PromQL | None = None,
+    threshold: Threshold | None = None,
     unit: Literal["ratio", "percent"] = "ratio",
 ) -> Verdict:
     """A PromQL condition holds, or a value keeps a threshold. No data is unknown.

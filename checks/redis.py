@@ -10,6 +10,7 @@ from urllib.parse import quote
 from treewalk import (
     Amount,
     Probe,
+    RedisUrl,
     Seconds,
     Verdict,
     check,
@@ -30,7 +31,7 @@ _SMALL = 64_000_000  # bytes; below this a fragmentation ratio says nothing
 def redis(
     probe: Probe,
     *,
-    url: str | None = None,
+    url: RedisUrl | None = None,
     clients_degraded: Amount = 0.98,
     memory_degraded: Amount = 0.95,
     max_fragmentation: float = 1.5,

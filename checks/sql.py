@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from treewalk import (
+    Node,
     Probe,
     Seconds,
+    Threshold,
+    Url,
     Verdict,
     check,
     format_duration,
@@ -27,14 +30,22 @@ _BOUNDED = ("postgresql", "sqlite", "mysql", "mariadb")  # which can be told how
 _STEPS = 1000  # instructions of SQLite between two looks at the clock
 
 
-@check("sql", live=True, extra="sql", loads=("sqlalchemy",))
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    if not params["url"] and not params["connection"]:
+        return "no database: give the healthcheck a url or a connection"
+    if ";" in params["query"].rstrip().rstrip(";"):
+        return "one statement only: take the ';' out of the query"
+    return None
+
+
+@check("sql", live=True, extra="sql", loads=("sqlalchemy",), needs=_needs)
 def sql(
     probe: Probe,
     *,
     query: str = "SELECT 1",
-    url: str | None = None,
+    url: Url | None = None,
     connection: str | None = None,
-    threshold: str | float | None = None,
+    threshold: Threshold | None = None,
     expect: str | float | None = None,
     statement_timeout: Seconds | None = None,
 ) -> Verdict:

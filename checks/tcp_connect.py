@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
-from treewalk import Probe, Verdict, check, format_duration, healthy, unhealthy, unknown
+from treewalk import (
+    Address,
+    Node,
+    Probe,
+    Verdict,
+    address_problem,
+    check,
+    format_duration,
+    healthy,
+    unhealthy,
+    unknown,
+)
 
 
-@check("tcp_connect", live=True)
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    whole = params["address"] or node.fields.get("address") or node.fields.get("url")
+    problem = address_problem(str(whole)) if whole else None
+    if problem is None and _target(node.fields.get, params["address"], params["host"], params["port"]) is None:
+        somewhere = whole or params["host"] or node.fields.get("host")
+        if node.external and not somewhere:
+            return None  # where others' systems are is not always known: the node is unknown and says so
+        problem = "no port" if somewhere else "no address"
+        problem += ": give the healthcheck `address: host:port`, or the node host and port"
+    return problem
+
+
+@check("tcp_connect", live=True, needs=_needs)
 async def tcp_connect(
-    probe: Probe, *, address: str | None = None, host: str | None = None, port: int | None = None
+    probe: Probe, *, address: Address | None = None, host: str | None = None, port: int | None = None
 ) -> Verdict:
     """A TCP connection can be opened.
 
@@ -18,7 +43,7 @@ async def tcp_connect(
     host     name or IP address
     port     1 to 65535
     """
-    target = _target(probe, address, host, port)
+    target = _target(probe.field, address, host, port)
     if target is None:
         return unknown("no address: give the healthcheck `address: host:port`, or the node host and port")
     name, number = target
@@ -34,9 +59,11 @@ async def tcp_connect(
     return healthy(f"{where} accepts connections")
 
 
-def _target(probe: Probe, address: str | None, host: str | None, port: int | None) -> tuple[str, int] | None:
-    whole = address or probe.field("address") or probe.field("url")
-    name, number = host or probe.field("host"), port or probe.field("port")
+def _target(
+    field: Callable[[str], Any], address: str | None, host: str | None, port: int | None
+) -> tuple[str, int] | None:
+    whole = address or field("address") or field("url")
+    name, number = host or field("host"), port or field("port")
     if whole:
         text = str(whole)
         parts = urlsplit(text if "://" in text else f"//{text}")

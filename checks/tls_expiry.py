@@ -5,16 +5,36 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
-from treewalk import Probe, Seconds, Verdict, check, degraded, format_duration, healthy, unhealthy, unknown
+from treewalk import (
+    Address,
+    Node,
+    Probe,
+    Seconds,
+    Verdict,
+    address_problem,
+    check,
+    degraded,
+    format_duration,
+    healthy,
+    unhealthy,
+    unknown,
+)
 
 
-@check("tls_expiry", live=True)
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    whole = params["address"] or next((v for f in ("address", "url", "host") if (v := node.fields.get(f))), None)
+    return address_problem(str(whole)) if whole else "no address: give the healthcheck `address: host:port`"
+
+
+@check("tls_expiry", live=True, needs=_needs)
 async def tls_expiry(
     probe: Probe,
     *,
-    address: str | None = None,
+    address: Address | None = None,
     server_name: str | None = None,
     ca_file: str | None = None,
     warn_before: Seconds = 14 * 86400.0,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from treewalk import (
+    Node,
     Probe,
+    PromQL,
+    RedisUrl,
     Seconds,
     SourceError,
     SourceRejected,
@@ -27,16 +31,26 @@ from treewalk import (
 _AHEAD = 60.0  # seconds by which clocks of two machines may differ
 
 
-@check("topic_freshness", loads=("redis_url:redis", "bootstrap_servers:confluent_kafka"))
+def _needs(node: Node, params: Mapping[str, Any]) -> str | None:
+    if params["redis_url"] and not params["stream"]:
+        return "no stream: redis_url asks for it"
+    if params["bootstrap_servers"] and not (params["topic"] or node.fields.get("topic")):
+        return "no topic: give the healthcheck or the node a topic"
+    if not any((params["redis_url"], params["bootstrap_servers"], params["metric"], node.metrics)):
+        return "nothing to ask: give the healthcheck a stream, bootstrap_servers or a metric"
+    return None
+
+
+@check("topic_freshness", loads=("redis_url:redis", "bootstrap_servers:confluent_kafka"), needs=_needs)
 async def topic_freshness(
     probe: Probe,
     *,
     max_age: Seconds,
-    redis_url: str | None = None,
+    redis_url: RedisUrl | None = None,
     stream: str | list[str] | None = None,
     bootstrap_servers: str | None = None,
     topic: str | None = None,
-    metric: str | None = None,
+    metric: PromQL | None = None,
 ) -> Verdict:
     """The newest message of a topic is not older than max_age: Redis Stream, Kafka, or a metric.
 

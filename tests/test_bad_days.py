@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from treewalk.app import App, DiagnoseOptions
+from treewalk.app import App, DiagnoseOptions, replay
 from treewalk.model.verdict import Status
+from treewalk.stages.report import exit_code
 
 from tests.support.answers import (
     Answering,
@@ -89,6 +90,8 @@ async def test_every_node_is_unknown_with_the_reason_within_the_deadline(
     assert {v.status for v in diagnosis.verdicts.values()} == {Status.UNKNOWN}
     assert diagnosis.measurement.status == "unknown"
     assert diagnosis.root_cause is None
+    silent = day in ("503", "dropped", "broken off", "silent", "dripping")
+    assert exit_code(diagnosis) == (4 if silent else 3), "what answers nonsense or nothing new was reached"
     reasons = [v.reason for v in diagnosis.verdicts.values()]
     assert all(reasons)
     assert any(any(w in reason for w in words.split("|")) for reason in reasons)
@@ -106,6 +109,48 @@ async def test_with_nobody_there_the_walk_ends_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - began < 15
     assert {v.status for v in diagnosis.verdicts.values()} == {Status.UNKNOWN}
     assert "connection refused" in diagnosis.measurement.reason
+
+
+EMPTY = {"status": "success", "data": {"resultType": "vector", "result": []}}
+
+
+async def test_a_source_that_is_up_and_has_no_data_was_reached(server: Answering, tmp_path: Path) -> None:
+    server.on("*", reply(EMPTY))
+    bundle = tmp_path / "bundle.json"
+    async with App.open(workspace(tmp_path / "ops", server.url), environ={}) as app:
+        found = await app.diagnose("freshness", DiagnoseOptions(deadline=4, keep=False, record=bundle))
+    assert {v.status for v in found.verdicts.values()} == {Status.UNKNOWN}
+    assert (exit_code(found), exit_code(await replay(bundle))) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "healthcheck",
+    [{"method": "http", "url": "http://127.0.0.1:9/", "headers": {"x": "${NOT_THERE}"}}, {"method": "crashes"}],
+    ids=["a missing secret", "every check crashes"],
+)
+async def test_where_no_source_was_asked_none_is_said_to_be_unreachable(
+    healthcheck: dict[str, Any], tmp_path: Path
+) -> None:
+    sla = {"sla": {"threshold": "5s"}, "depends_on": [{"node": "a", "healthcheck": healthcheck}]}
+    for name, content in (
+        ("treewalk.yaml", ""),
+        ("trees/t.yaml", json.dumps({"metrics": {"freshness": sla}})),
+        ("checks/c.py", "from treewalk import check\n@check('crashes')\nasync def c(probe): raise KeyError('x')\n"),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    async with App.open(tmp_path, environ={}) as app:
+        found = await app.diagnose("freshness", DiagnoseOptions(keep=False))
+    assert found.verdicts["a"].status is Status.UNKNOWN
+    assert exit_code(found) == 3
+
+
+async def test_a_silent_source_is_unreachable_in_the_replay_too(server: Answering, tmp_path: Path) -> None:
+    server.on("*", hanging())
+    bundle = tmp_path / "bundle.json"
+    async with App.open(workspace(tmp_path / "ops", server.url), environ={}) as app:
+        found = await app.diagnose("freshness", DiagnoseOptions(deadline=2, keep=False, record=bundle))
+    assert (exit_code(found), exit_code(await replay(bundle))) == (4, 4)
 
 
 @pytest.mark.parametrize("say", [hanging(), dripping(headers_too=True)], ids=["silent", "dripping"])

@@ -144,6 +144,23 @@ def test_running_in_a_strangers_folder_executes_nothing_of_theirs(tmp_path: Path
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["diagnose", "x"], ["tree"], ["impact", "x"], ["doctor"], ["validate"], ["kill", "why"], ["audit", "verify"]],
+)
+def test_outside_of_a_workspace_that_is_what_is_said(command: list[str], tmp_path: Path) -> None:
+    done = treewalk(*command, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no workspace here or above" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_gate_on_a_misspelt_tag_does_not_fail_open(tmp_path: Path) -> None:
+    done = treewalk("--example", "impact", "tsdb_writer", "--fail-on", "teir=1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'tier'" in done.stderr
+
+
 def test_ctrl_c_leaves_quickly_with_130(tmp_path: Path) -> None:
     import socket
 

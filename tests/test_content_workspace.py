@@ -59,6 +59,49 @@ def test_the_option_wins_over_the_variable_and_the_variable_over_the_folder(tmp_
     assert find_workspace(Path("../one"), {}, three) == one
 
 
+def test_a_strangers_workspace_upward_is_refused_with_the_way_out_and_one_that_is_named_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path)
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    (tmp_path / "below").mkdir()
+    with pytest.raises(UsageError, match=r"belongs to another user .*--workspace /.*TREEWALK_WORKSPACE=/"):
+        find_workspace(None, {}, tmp_path / "below")
+    assert find_workspace(tmp_path, {}, tmp_path) == tmp_path
+    assert find_workspace(None, {"TREEWALK_WORKSPACE": str(tmp_path)}, tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("path", [".", "treewalk.yaml", "checks", "checks/own.py"])
+def test_a_workspace_that_everybody_may_write_to_is_refused(path: str, tmp_path: Path) -> None:
+    write(tmp_path, **{"checks/own.py": ""})
+    assert find_workspace(None, {}, tmp_path) == tmp_path
+    (tmp_path / path).chmod(0o777)
+    with pytest.raises(UsageError, match="everybody may write to"):
+        find_workspace(None, {}, tmp_path)
+    assert find_workspace(tmp_path, {}, tmp_path) == tmp_path
+
+
+def test_root_by_sudo_is_the_user_who_typed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path)
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert find_workspace(None, {"SUDO_UID": str(owner)}, tmp_path) == tmp_path
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(UsageError, match="belongs to another user"):
+        find_workspace(None, {"SUDO_UID": str(owner)}, tmp_path)
+
+
+def test_with_the_examples_no_check_of_the_workspace_runs(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    write(tmp_path, **{"checks/own.py": f"open({str(mark)!r}, 'w').close()\n"})
+    load_workspace(tmp_path, example=True, use_cache=False)
+    assert not mark.exists()
+    with pytest.raises(ContentError, match="defines no check"):
+        load_workspace(tmp_path, use_cache=False)
+    assert mark.exists()
+
+
 def test_a_named_folder_that_is_no_workspace_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no workspace at"):
         find_workspace(tmp_path, {}, tmp_path)

@@ -136,7 +136,7 @@ async def test_what_a_source_says_beside_its_answers_is_kept_once_and_redacted()
         async def range(self, query: str, start: float, end: float, step: float) -> Sequence[Any]:
             return []
 
-    heard = Heard(lambda name: Warning())
+    heard = Heard(lambda name: Warning(), lambda name: TableLogs())
     for number in (0, 1, 1):
         await heard.source(None).instant(f"q{number}", AT)
     assert [(g.source, g.what) for g in heard.gaps] == [("default", q) for q in ("q0", "q0", "q1", "q1")]

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from treewalk.errors import UsageError
 from treewalk.model.tree import Forest, Node, Sla
 from treewalk.model.window import Window, parse_days
-from treewalk.stages.impact import document, impact, markdown, text
+from treewalk.stages.impact import check_tag, document, impact, markdown, text
 
 from tests.support.trees import HERE
 
@@ -46,6 +46,30 @@ def test_the_window_is_judged_at_the_time_asked_for() -> None:
     trees = forest({"a": []}, {"s": ["a"]}, window=window)
     assert impact(trees, ["a"], monday_noon).slas[0].open_now
     assert not impact(trees, ["a"], sunday_noon).slas[0].open_now
+
+
+def test_a_past_moment_is_not_called_now():
+    trees = forest({"a": []}, {"s": ["a"]})
+    assert text(impact(trees, ["a"], 0)).startswith("a: 1 SLA above, 1 of them in their window now, by 0 nodes")
+    then = text(impact(trees, ["a"], 1_767_614_400.0, now=False))
+    assert "1 of them in their window at 2026-01-05 12:00:00Z" in then
+    assert "now" not in then
+
+
+def test_a_tag_that_no_sla_carries_is_refused_with_the_nearest():
+    trees = forest({"a": []}, {"s": ["a"]})
+    check_tag(trees, "tier")
+    with pytest.raises(UsageError, match="no SLA carries a tag 'teir'; did you mean 'tier'"):
+        check_tag(trees, "teir")
+    with pytest.raises(UsageError, match="no SLA carries a tag 'x'; there is tier"):
+        check_tag(trees, "x")
+
+
+def test_no_name_becomes_markup_in_a_ticket():
+    name = "<img src=x>[l](u)|`"
+    shown = markdown(impact(forest({name: []}, {"s": [name]}), [name], 0))
+    assert "\\<img src=x\\>\\[l\\](u)\\|\\`" in shown
+    assert "<img" not in shown.replace("\\<", "")
 
 
 def test_tags_decide_for_a_change_pipeline() -> None:

@@ -22,6 +22,34 @@ from treewalk.model.quantity import format_duration, format_number, parse_durati
         ("30GB", "<", 30e9, "bytes"),
         ("2GiB", "<", 2**31, "bytes"),
         (300, "<", 300, "count"),
+        ("5 min", "<", 300, "seconds"),
+        ("< 5 mins", "<", 300, "seconds"),
+        ("2 hours", "<", 7200, "seconds"),
+        ("1 day", "<", 86400, "seconds"),
+        ("30 sec", "<", 30, "seconds"),
+        ("500 milliseconds", "<", 0.5, "seconds"),
+        ("1 hour 30 minutes", "<", 5400, "seconds"),
+        ("1h 30m", "<", 5400, "seconds"),
+        ("60 s", "<", 60, "seconds"),
+        ("10,000 ms", "<", 10, "seconds"),
+        ("5 Minutes of lag", "<", 300, "seconds"),
+        ("500ms p99", "<", 0.5, "seconds"),
+        ("60s per batch", "<", 60, "seconds"),
+        ("> 80 percent", ">", 0.8, "ratio"),
+        ("> 80 % of entities", ">", 0.8, "ratio"),
+        ("< 1% of 5xx", "<", 0.01, "ratio"),
+        ("10k", "<", 10_000, "count"),
+        ("1.5K messages", "<", 1500, "count"),
+        ("> 2 M", ">", 2e6, "count"),
+        ("3G", "<", 3e9, "count"),
+        ("2 million", "<", 2e6, "count"),
+        ("10 000", "<", 10_000, "count"),
+        ("10_000", "<", 10_000, "count"),
+        ("1 234 567 messages", "<", 1_234_567, "count"),
+        ("100 MB", "<", 1e8, "bytes"),
+        ("512 bytes", "<", 512, "bytes"),
+        ("< 3 restarts (of the consumer)", "<", 3, "count"),
+        ("< 100 in-flight messages", "<", 100, "count"),
     ],
 )
 def test_thresholds_read_as_people_write_them(text, op, limit, unit):
@@ -32,6 +60,38 @@ def test_thresholds_read_as_people_write_them(text, op, limit, unit):
 @pytest.mark.parametrize("text", ["", "soon", "%", True, float("nan"), "10,00", "< < 3"])
 def test_what_is_no_threshold_is_refused(text):
     with pytest.raises(ValueError, match="threshold"):
+        parse_threshold(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "100 MB/s",
+        "5 month",
+        "10 per second",
+        "100/s",
+        "5 errors per minute",
+        "3 restarts in 5m",
+        "3 restarts an hour",
+        "10 Mbps",
+        "5 M s",
+        "5 H",
+        "10 x",
+        "80 per cent",
+        "5 mintues",
+        "5 secnds",
+        "60s 80%",
+        "5 or more",
+        "10 at least",
+        "10-20",
+        "10 0000",
+        "1h of 3",
+        "2 dozen",
+        "10 Ki",
+    ],
+)
+def test_what_may_be_a_unit_and_is_not_understood_is_refused_with_the_way_out(text):
+    with pytest.raises(ValueError, match=r"is not a threshold: .* is not understood; write a unit of ms, s, min"):
         parse_threshold(text)
 
 

@@ -68,6 +68,19 @@ def test_the_culprit_may_be_a_sibling_that_only_its_condition_shows():
     assert found[0].parts["named_by_logs"] > 0
 
 
+def test_a_known_error_whose_root_is_elsewhere_points_at_the_node_where_it_was_seen():
+    error = KnownError(
+        "ke-001", Signature(log_pattern="pool exhausted"), "pool exhausted", None, HERE, root_node="redis"
+    )
+    match = Match(error, "consumer", (SignalOutcome("log_pattern", "holds", "12 lines", "E1"),))
+    alone = make_tree({"consumer": []})
+    found = rank(scene(alone, {"consumer": unknown("refused")}, matches=[match]))
+    assert [(s.node, s.parts["known_error"]) for s in found] == [("consumer", 6.0)]
+    both = make_tree({"consumer": ["redis"]})
+    found = rank(scene(both, {"consumer": unknown("refused")}, matches=[match]))
+    assert {s.node: s.parts["known_error"] for s in found} == {"redis": 6.0, "consumer": 0.0}
+
+
 def test_the_deepest_of_a_broken_chain_is_first():
     tree = make_tree({"api": ["service"], "service": ["database"], "database": []})
     compared = {

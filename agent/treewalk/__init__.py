@@ -12,17 +12,27 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "Address",
     "Amount",
     "BaselineSpec",
+    "Condition",
+    "HttpUrl",
+    "LogQL",
+    "Node",
     "Probe",
+    "PromQL",
+    "RedisUrl",
     "Seconds",
     "Secret",
     "SourceError",
     "SourceRejected",
     "SourceTimeout",
     "SourceUnreachable",
+    "Threshold",
+    "Url",
     "Verdict",
     "__version__",
+    "address_problem",
     "check",
     "degraded",
     "format_bytes",
@@ -34,6 +44,7 @@ __all__ = [
     "shown_address",
     "unhealthy",
     "unknown",
+    "url_problem",
 ]
 
 if TYPE_CHECKING:
@@ -41,8 +52,20 @@ if TYPE_CHECKING:
     from treewalk.model.address import shown_address
     from treewalk.model.quantity import format_bytes, format_duration, format_number, parse_threshold
     from treewalk.model.redact import short
-    from treewalk.model.tree import BaselineSpec
+    from treewalk.model.tree import BaselineSpec, Node
     from treewalk.model.verdict import Verdict, degraded, healthy, unhealthy, unknown
+    from treewalk.parameters import (
+        Address,
+        Condition,
+        HttpUrl,
+        LogQL,
+        PromQL,
+        RedisUrl,
+        Threshold,
+        Url,
+        address_problem,
+        url_problem,
+    )
     from treewalk.sdk import Amount, Probe, Seconds, Secret, check
 
 
@@ -52,7 +75,17 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'treewalk' has no attribute {name!r}")
     from importlib import import_module
 
-    for module in ("sdk", "errors", "model.verdict", "model.quantity", "model.tree", "model.address", "model.redact"):
+    modules = (
+        "parameters",
+        "sdk",
+        "errors",
+        "model.verdict",
+        "model.quantity",
+        "model.tree",
+        "model.address",
+        "model.redact",
+    )
+    for module in modules:
         found = import_module(f"treewalk.{module}")
         if hasattr(found, name):
             return getattr(found, name)

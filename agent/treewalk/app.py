@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from treewalk.content.secrets import resolver
 from treewalk.content.workspace import Workspace, find_workspace, load_workspace
 from treewalk.diagnosing import Bench, diagnose
-from treewalk.errors import SettingsError, SourceError, SourceRejected, StoreError, UsageError
+from treewalk.errors import SettingsError, SourceError, SourceMissing, StoreError, UsageError
 from treewalk.integrations.clock import SystemClock
 from treewalk.integrations.memo import MemoLogSource, MemoMetricSource
 from treewalk.model.diagnosis import Diagnosis
@@ -77,11 +77,11 @@ class Sources:
     urls: Mapping[tuple[str, str], str]
 
     def metric(self, name: str | None) -> MetricSource:
-        """The metric source of that name, or the default. Raises SourceRejected when there is none."""
+        """The metric source of that name, or the default. Raises SourceMissing when there is none."""
         return _pick("metric", name, self.metrics)  # type: ignore[no-any-return]
 
     def log(self, name: str | None) -> LogSource:
-        """The log source of that name, or the default. Raises SourceRejected when there is none."""
+        """The log source of that name, or the default. Raises SourceMissing when there is none."""
         return _pick("log", name, self.logs)  # type: ignore[no-any-return]
 
     def failures(self) -> Mapping[tuple[str, str, str], int]:
@@ -388,11 +388,11 @@ def _told(options: DiagnoseOptions, remarks: list[str], besides: str = "") -> It
 
 def _pick(kind: str, name: str | None, sources: Mapping[str, Any]) -> Any:
     if not sources:
-        raise SourceRejected(f"no {kind} source is configured: add it under sources in treewalk.yaml")
+        raise SourceMissing(f"no {kind} source is configured: add it under sources in treewalk.yaml")
     if name is None:
         return sources.get("default", next(iter(sources.values())))
     if name not in sources:
-        raise SourceRejected(f"no {kind} source named {name!r}; there is {', '.join(sources)}")
+        raise SourceMissing(f"no {kind} source named {name!r}; there is {', '.join(sources)}")
     return sources[name]
 
 

@@ -54,6 +54,7 @@ class Bench:
     max_log_lines: int = 1000
     strategy: Strategy = "sweep"
     resolve: Callable[[str], str] = str
+    asked: tuple[int, int] | None = None  # of a replay: how many questions were answered, and how many by nobody
     told: Sequence[tuple[str, str, object]] = ()  # of a replay: (source, query, answer) of what checks asked, too
     recorded: Mapping[str, Verdict] = field(default_factory=dict)
     keep_verdict: Callable[[str, Verdict], None] = lambda node, verdict: None
@@ -64,10 +65,10 @@ class Bench:
 async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) -> Diagnosis:
     """Look at one SLA and everything under it. Never raises for a source that fails: that is part of the result."""
     stopwatch = _Stopwatch(bench.clock, watch)
-    heard = Heard(bench.metrics)
+    heard = Heard(bench.metrics, bench.logs, bench.asked)
     for source, query, found in bench.told:
         heard.take(source, query, found)
-    bench = replace(bench, metrics=heard.source)
+    bench = replace(bench, metrics=heard.source, logs=heard.log_source)
     watch(TreeOpened(tree))
     until = bench.clock.monotonic() + bench.deadline
     with stopwatch.stage("measure"):
@@ -140,6 +141,7 @@ async def diagnose(tree: Tree, bench: Bench, watch: Watch = lambda event: None) 
         timing=stopwatch.timing(bench.at),
         remarks=(*conclusion.remarks, *heard.remarks),
         help=conclusion.help,
+        unreachable=heard.unreachable,
     )
 
 

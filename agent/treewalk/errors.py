@@ -8,6 +8,7 @@
     │   ├── SourceUnreachable     nobody answered: refused, reset, no route, unknown host
     │   ├── SourceTimeout         no answer in time
     │   ├── SourceRejected        it answered and refused the question (bad query, not allowed)
+    │   │   └── SourceMissing     nobody was asked: no such source is configured
     │   ├── SourceBusy            it answered: not now; carries after how many seconds to come again
     │   ├── SourceBadAnswer       it answered something that is not an answer (HTML, half a JSON, too large)
     │   ├── SourceMisconfigured   (2) not asked, because its settings or their secrets are wrong; a SettingsError too
@@ -75,6 +76,10 @@ class SourceRejected(SourceError):
     """The source answered and refused the question: bad query, not allowed, not found."""
 
 
+class SourceMissing(SourceRejected):
+    """Nobody was asked: no source of that kind and name is configured."""
+
+
 class SourceBusy(SourceError):
     """The source answered that it is asked too often. `retry_after` is in seconds."""
 
@@ -99,6 +104,13 @@ class CircuitOpen(SourceError):
 
 class QueryUnsupported(SourceError):
     """This source cannot answer this kind of query, by design; the message names what it cannot do."""
+
+
+def was_answered(error: SourceError) -> bool | None:
+    """Whether somebody answered the question that ended so, if only by refusing it; None where nobody was asked."""
+    if isinstance(error, SourceMissing | QueryUnsupported):
+        return None
+    return not isinstance(error, SourceUnreachable | SourceTimeout | CircuitOpen)
 
 
 class ActionFailed(TreewalkError):

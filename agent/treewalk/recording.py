@@ -82,6 +82,7 @@ class Recorder:
     def write(self, path: Path) -> None:
         """Write the bundle, redacted, all of it or nothing; gzip where the name ends in .gz."""
         bundle = {**self._head, "verdicts": self._verdicts, "answers": self._notebook.done()}
+        bundle["asked"] = list(self._notebook.asked())
         data = json.dumps(_redacted(bundle), separators=(",", ":"), allow_nan=False).encode()
         _write_whole(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
@@ -156,6 +157,7 @@ def _opened(bundle: Mapping[str, Any]) -> tuple[Tree, Bench]:
         live=False,  # what looks at the present only is in `verdicts`, or was never answered
         strategy=options.get("strategy", "sweep"),
         max_log_lines=int(options.get("max_log_lines", 1000)),
+        asked=recorded.asked,
         told=recorded.told,
         recorded={node: _verdict(v) for node, v in bundle.get("verdicts", {}).items()},
     )

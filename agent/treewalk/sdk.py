@@ -46,6 +46,9 @@ Amount = Annotated[float, BeforeValidator(_amount)]
 Secret = Annotated[str, "secret"]
 """A text parameter that may hold `${ENV}` or be `file:PATH`; resolved by `probe.secret()`, never shown."""
 
+Needs = Callable[[Node, Mapping[str, Any]], str | None]
+"""(node, parameters) → what is missing."""
+
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Awaitable[Verdict] | Verdict])
 
@@ -141,14 +144,20 @@ class CheckDefinition:
     doc: str
     origin: str = ""
     loads: tuple[str, ...] = ()
+    needs: Needs | None = None
 
     def modules(self, params: Mapping[str, Any]) -> tuple[str, ...]:
         """The client libraries that a YAML block makes it need."""
         wanted = (entry.rpartition(":") for entry in self.loads)
         return tuple(module for parameter, _, module in wanted if not parameter or params.get(parameter))
 
+    def missing(self, node: Node, params: Mapping[str, Any]) -> str | None:
+        """What this check lacks to work at a node, given a block that is valid; None when it can work."""
+        return self.needs(node, self.bind(params)) if self.needs is not None else None
+
     @property
     def is_async(self) -> bool:
+        """Whether the function is a coroutine; else it runs in a worker thread."""
         return inspect.iscoroutinefunction(self.function)
 
     def bind(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -157,13 +166,22 @@ class CheckDefinition:
         return {name: getattr(model, name) for name in type(model).model_fields}
 
 
-def check(name: str, *, live: bool = False, extra: str | None = None, loads: tuple[str, ...] = ()) -> Callable[[F], F]:
+def check(
+    name: str,
+    *,
+    live: bool = False,
+    extra: str | None = None,
+    loads: tuple[str, ...] = (),
+    needs: Needs | None = None,
+) -> Callable[[F], F]:
     """Register a function as the check of that name.
 
     `live` says that it looks at the present only (a connection, a process): for a past moment its node is then
     unknown without running it. `extra` names the optional part of treewalk that brings its client library.
     `loads` are modules that take long to import, loaded before a check's time begins: `redis`, or `parameter:redis`
-    where only blocks with that parameter need it. Raises UsageError when the function is not of a check's shape.
+    where only blocks with that parameter need it. `needs` tells, from a node as the tree has it and the block's
+    parameters, what is missing for the check to work there (None: nothing), when the tree is read.
+    Raises UsageError when the function is not of a check's shape.
     """
 
     def register(function: F) -> F:
@@ -175,6 +193,7 @@ def check(name: str, *, live: bool = False, extra: str | None = None, loads: tup
             extra=extra,
             doc=inspect.cleandoc(function.__doc__ or ""),
             loads=loads,
+            needs=needs,
         )
         function.__treewalk_check__ = definition  # type: ignore[attr-defined]
         return function

@@ -11,6 +11,7 @@ from treewalk.model.message import Severity
 from treewalk.model.policy import Scope, endpoint, folder
 from treewalk.model.quantity import parse_duration, parse_threshold
 from treewalk.model.tree import BaselineSpec, nearest
+from treewalk.parameters import url_problem
 
 
 def _size(value: Any) -> int:
@@ -43,6 +44,7 @@ def _zone(value: str) -> str:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
+Span = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]  # a duration that something can be done in
 Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": ["integer", "string"], "minimum": 1024})]
 TimeZone = Annotated[str, AfterValidator(_zone)]
 SecretText = str  # may hold ${ENV} or be file:PATH; resolved by content/secrets.py when the client is built
@@ -52,11 +54,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _http_url(value: str) -> str:
+    """An address over HTTP, or a reference to one. Raises ValueError."""
+    problem = url_problem(value, ("http", "https"))
+    if problem:
+        raise ValueError(problem)
+    return value
+
+
+SourceUrl = Annotated[SecretText, AfterValidator(_http_url)]
+
+
 class HttpSource(_Strict):
     """What every source over HTTP has in common."""
 
-    url: SecretText
-    timeout: Duration = 10.0
+    url: SourceUrl
+    timeout: Span = 10.0
     retries: int = Field(default=2, ge=0, le=10)
     concurrency: int = Field(default=16, ge=1, le=1024)
     max_bytes: Size = Field(default=32_000_000, ge=1024)
@@ -73,14 +86,14 @@ class HttpSource(_Strict):
 class PrometheusSettings(HttpSource):
     """A Prometheus, or what speaks its query API."""
 
-    url: SecretText = "http://127.0.0.1:9090"
+    url: SourceUrl = "http://127.0.0.1:9090"
     scrape_interval: Duration | None = None  # how often it looks; lets proofs that come too soon be refused at load
 
 
 class LokiSettings(HttpSource):
     """A Loki. `tenant` is sent as X-Scope-OrgID; `max_lines` is the server's own limit a query."""
 
-    url: SecretText = "http://127.0.0.1:3100"
+    url: SourceUrl = "http://127.0.0.1:3100"
     tenant: str | None = None
     max_lines: int = Field(default=5000, ge=1)
 
@@ -112,22 +125,30 @@ class Sources(_Strict):
 class BaselineSettings(_Strict):
     """How a series is judged against its own past where neither SLA nor node says."""
 
-    window: Duration = 900.0
-    baseline: Duration = 21600.0
+    window: Span = 900.0
+    baseline: Span = 21600.0
     direction: Literal["up", "down", "both"] = "both"
     threshold: float = Field(default=5.0, gt=0)
 
+    @model_validator(mode="after")
+    def _fits(self) -> BaselineSettings:
+        both = {"window", "baseline"} <= self.model_fields_set  # a window that is not given is that of `walk.since`
+        if both and self.window > self.baseline:
+            raise ValueError("the window is longer than the baseline that it is compared with")
+        return self
+
     def spec(self) -> BaselineSpec:
+        """The same as the model has it."""
         return BaselineSpec(self.window, self.baseline, self.direction, self.threshold)
 
 
 class WalkSettings(_Strict):
     """How a walk is done."""
 
-    deadline: Duration = 60.0
-    check_timeout: Duration = 10.0
+    deadline: Span = 60.0
+    check_timeout: Span = 10.0
     concurrency: int = Field(default=32, ge=1, le=4096)
-    since: Duration = 900.0
+    since: Span = 900.0
     max_log_lines: int = Field(default=1000, ge=1)
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)
 
@@ -150,6 +171,7 @@ class ScopeSettings(_Strict):
     tags: dict[str, str] = Field(default_factory=dict)
 
     def scope(self) -> Scope:
+        """The same as the model has it."""
         return Scope(self.action, self.node, self.tags)
 
 

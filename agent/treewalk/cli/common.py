@@ -35,16 +35,24 @@ class State:
     color: bool = True
 
     def app(self) -> App:
-        """The workspace, opened whole. Raises ContentError, SettingsError, UsageError."""
+        """The workspace, opened whole. Raises ContentError, SettingsError, UsageError, where there is none too."""
         from treewalk.app import App
 
-        return App.open(self.workspace, example=self.example)
+        root = self.root()
+        return App.open(root, example=self.example)
 
     def forest(self) -> Forest:
-        """Only SLAs and nodes, by the quick road through the cache."""
-        from treewalk.content.workspace import find_workspace, load_forest
+        """Only SLAs and nodes, by the quick road through the cache. Raises like `app`."""
+        from treewalk.content.workspace import load_forest
 
-        return load_forest(find_workspace(self.workspace, os.environ, Path.cwd()), example=self.example)
+        return load_forest(self.root(), example=self.example)
+
+    def root(self) -> Path | None:
+        """The workspace's folder; None only with --example. Raises UsageError where there is none."""
+        from treewalk.content.workspace import find_workspace, required
+
+        root = find_workspace(self.workspace, os.environ, Path.cwd())
+        return root if self.example else required(root)
 
 
 class Format(StrEnum):

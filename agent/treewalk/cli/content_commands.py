@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +10,7 @@ import typer
 
 from treewalk.cli.common import PlainFormat, State, TreeFormat, note, put, put_json
 from treewalk.errors import ContentError, UsageError
+from treewalk.model.quantity import counted
 
 if TYPE_CHECKING:
     from treewalk.content.workspace import Workspace
@@ -29,23 +30,18 @@ def validate(
     format: Annotated[PlainFormat, typer.Option(help="text or json.")] = PlainFormat.TEXT,
 ) -> int:
     """Read the whole workspace and print every error at once, each with its place. Exit code 2 when there is one."""
-    import os
-
-    from treewalk.content.workspace import find_workspace, load_workspace
+    from treewalk.content.workspace import load_workspace
 
     state: State = context.obj
-    root = find_workspace(state.workspace, os.environ, Path.cwd())
-    if root is None and not state.example:
-        raise UsageError("no workspace here or above: there is no treewalk.yaml; `treewalk init` makes one")
     try:
-        workspace = load_workspace(root, example=state.example)
+        workspace = load_workspace(state.root(), example=state.example)
         _check_channels(workspace)
     except ContentError as error:
         if format is PlainFormat.JSON:
             put_json({"ok": False, "problems": [_problem(p) for p in error.problems]})
         else:
             put(str(error))
-            note(f"{len(error.problems)} errors")
+            note(counted(len(error.problems), "error"))
         return error.exit_code
     counts = {
         "slas": len(workspace.forest.slas),
@@ -56,7 +52,8 @@ def validate(
     if format is PlainFormat.JSON:
         put_json({"ok": True, "problems": [], **counts})
     else:
-        put("ok: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
+        names = {"slas": "SLA", "nodes": "node", "known_errors": "known error", "checks": "check"}
+        put("ok: " + ", ".join(counted(count, names[name]) for name, count in counts.items()))
     return 0
 
 
@@ -116,22 +113,23 @@ def tree_lines(found: Any) -> Iterable[str]:
     limit = f" {found.sla.threshold}" if found.sla.threshold else ""
     yield f"{found.sla.name}{limit}"
     rows = list(found.draw_order())
-    for index, (name, depth, again) in enumerate(rows):
-        bars = "".join("│  " if _goes_on(rows, index, level) else "   " for level in range(1, depth))
-        corner = "├─ " if _goes_on(rows, index, depth) else "└─ "
+    branches = _branches([depth for _, depth, _ in rows])
+    for (name, _, again), branch in zip(rows, branches, strict=True):
         node = found.nodes[name]
         kind = f" ({node.type})" if node.type else ""
-        yield f"{bars}{corner}{name}{kind}{' ↑ see above' if again and node.depends_on else ''}"
+        yield f"{branch}{name}{kind}{' ↑ see above' if again and node.depends_on else ''}"
 
 
-def _goes_on(rows: list[tuple[str, int, bool]], index: int, level: int) -> bool:
-    """Whether another row of this level follows before the branch ends."""
-    for _, depth, _ in rows[index + 1 :]:
-        if depth < level:
-            return False
-        if depth == level:
-            return True
-    return False
+def _branches(depths: Sequence[int]) -> list[str]:
+    """What stands before each row's name, given the levels of all rows; from the last row up, in one pass."""
+    drawn = []
+    later: list[bool] = []  # by level: whether a row of it follows before its branch ends
+    for depth in reversed(depths):
+        later = [*later[:depth], *[False] * (depth - len(later))]
+        bars = "".join("│  " if goes_on else "   " for goes_on in later[:-1])
+        drawn.append(bars + ("├─ " if later[-1] else "└─ "))
+        later[-1] = True
+    return drawn[::-1]
 
 
 def _tree_json(found: Any) -> dict[str, Any]:

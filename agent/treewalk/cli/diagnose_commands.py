@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from treewalk.cli.common import Format, PlainFormat, State, line, note, parse_moment, parse_span, put, put_json
+from treewalk.model.quantity import counted
 from treewalk.threads import run
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def diagnose(
 ) -> int:
     """Walk from an SLA down to the node that broke it.
 
-    Exit codes: 0 the SLA is met and nothing is broken; 1 a root cause is named; 2 usage or configuration;
-    3 treewalk abstains; 4 no source could be reached; 70 treewalk itself failed. When only the memory or the
+    Exit codes: 0 the SLA is met and nothing is known to be broken; 1 a root cause is named; 2 usage or configuration;
+    3 treewalk abstains; 4 sources were asked and none answered; 70 treewalk itself failed. When only the memory or the
     recording fails, that is a warning on stderr and a remark in the result.
     """
     from treewalk.app import DiagnoseOptions
@@ -146,7 +147,7 @@ def _plain_progress() -> Callable[[Event], None]:
 
     def watch(event: Event) -> None:
         if isinstance(event, TreeOpened):
-            note(f"walking {len(event.tree.nodes)} nodes under {event.tree.sla.name}")
+            note(f"walking {counted(len(event.tree.nodes), 'node')} under {event.tree.sla.name}")
         elif isinstance(event, Measured):
             note(f"  {event.measurement.status:<10} {event.measurement.reason}")
         elif isinstance(event, NodeJudged):

@@ -34,8 +34,10 @@ def impact(
 
     rules = [_rule(text) for text in fail_on or []]
     forest = context.obj.forest()
+    for key, _ in rules:
+        stage.check_tag(forest, key)
     moment = parse_time(at)
-    found = stage.impact(forest, nodes, time.time() if moment is None else moment)
+    found = stage.impact(forest, nodes, time.time() if moment is None else moment, now=moment is None)
     if format is ImpactFormat.JSON:
         put_json(stage.document(found))
     elif format is ImpactFormat.TEXT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +19,7 @@ from treewalk.content.fields import unknown_key
 from treewalk.content.wording import in_words
 from treewalk.errors import ContentError, UsageError
 from treewalk.model.place import Place, Problem
+from treewalk.model.tree import CheckSpec, Node
 from treewalk.sdk import CheckDefinition
 
 
@@ -111,6 +112,22 @@ def bind_with(checks: Mapping[str, CheckDefinition]) -> Any:
         return []
 
     return bind
+
+
+def needs_with(checks: Mapping[str, CheckDefinition]) -> Callable[[Node, CheckSpec], str | None]:
+    """A function that tells what a valid healthcheck block lacks to work at a node, for the tree reader."""
+
+    def missing(node: Node, spec: CheckSpec) -> str | None:
+        definition = checks.get(spec.method)
+        if definition is None or definition.needs is None:
+            return None
+        try:
+            found = definition.missing(node, spec.params)
+        except Exception as error:  # noqa: BLE001  a workspace's own code may raise anything
+            return f"what {spec.method} needs cannot be told: {type(error).__name__} ({definition.origin})"
+        return f"healthcheck {spec.method}: {found}" if found else None
+
+    return missing
 
 
 def _explain(definition: CheckDefinition, error: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -40,8 +40,8 @@ def type_name(annotation: Any, metadata: Any = ()) -> str:
         if annotation == alias:
             return word
     origin = get_origin(annotation)
-    if str(origin) == "typing.Annotated":
-        return type_name(get_args(annotation)[0], annotation.__metadata__)
+    if hasattr(annotation, "__metadata__"):
+        return type_name(get_args(annotation)[0])
     if str(origin) == "typing.Literal":
         return " | ".join(str(a) for a in get_args(annotation))
     if origin is list:

@@ -27,6 +27,7 @@ class Fields:
         self.problems.append(Problem(place, message))
 
     def has(self, key: str) -> bool:
+        """Whether a key is there and not left empty."""
         return key in self.data and self.data[key].value is not None
 
     def text(self, key: str, default: str | None = None) -> str | None:
@@ -54,6 +55,7 @@ class Fields:
             return None
 
     def number(self, key: str) -> float | None:
+        """A number field; None where it is missing or wrong."""
         return self.convert(key, _number)
 
     def items(self, key: str) -> Iterator[Item]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -11,8 +11,9 @@ from treewalk.content.fields import Fields, unknown_key
 from treewalk.content.windows import ALWAYS, BUILT_IN, read_windows
 from treewalk.content.yaml import Item
 from treewalk.model.condition import Condition, parse_condition
+from treewalk.model.logql import not_logql
 from treewalk.model.place import Place, Problem
-from treewalk.model.quantity import Threshold, parse_duration, parse_threshold
+from treewalk.model.quantity import Threshold, format_duration, parse_duration, parse_threshold
 from treewalk.model.tree import BaselineSpec, CheckSpec, Forest, LogSpec, Node, Sla, nearest
 from treewalk.model.window import Window
 
@@ -35,6 +36,7 @@ class Draft:
 
     problems: list[Problem]
     bind: BindCheck
+    needs: Callable[[Node, CheckSpec], str | None] = lambda node, spec: None  # what a valid block lacks at its node
     windows: dict[str, Window] = field(default_factory=dict)
     slas: dict[str, Sla] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -116,15 +118,26 @@ def _check_graph(nodes: Mapping[str, Node], draft: Draft) -> None:
     import networkx as nx
 
     graph = nx.DiGraph((node.name, child) for node in nodes.values() for child in node.depends_on)
-    try:
-        cycle = [edge[0] for edge in nx.find_cycle(graph)]
-    except nx.NetworkXNoCycle:
-        if graph and nx.dag_longest_path_length(graph) >= MAX_DEPTH:
-            deepest = nx.dag_longest_path(graph)[0]
-            draft.problem(nodes[deepest].place, f"the tree under {deepest!r} is deeper than {MAX_DEPTH} levels")
-        return
-    place = draft.edge_places.get((cycle[-1], cycle[0]), nodes[cycle[0]].place)
-    draft.problem(place, f"the dependencies run in a circle: {' → '.join([*cycle, cycle[0]])}")
+    cycles = list(_cycles(graph))
+    for cycle in cycles:
+        place = draft.edge_places.get((cycle[-1], cycle[0]), nodes[cycle[0]].place)
+        draft.problem(place, f"the dependencies run in a circle: {' → '.join([*cycle, cycle[0]])}")
+    if graph and not cycles and nx.dag_longest_path_length(graph) >= MAX_DEPTH:
+        deepest = nx.dag_longest_path(graph)[0]
+        draft.problem(nodes[deepest].place, f"the tree under {deepest!r} is deeper than {MAX_DEPTH} levels")
+
+
+def _cycles(graph: Any) -> Iterator[list[str]]:
+    """One circle of each group of nodes that all depend on one another, in the order of the files."""
+    import networkx as nx
+
+    group = {name: number for number, found in enumerate(nx.strongly_connected_components(graph)) for name in found}
+    inner = nx.DiGraph((a, b) for a, b in graph.edges if group[a] == group[b])
+    told: set[int] = set()
+    for name in inner:
+        if group[name] not in told:
+            told.add(group[name])
+            yield [edge[0] for edge in nx.find_cycle(inner, name)]
 
 
 def _read_sla(name: str, place: Place, item: Item, draft: Draft) -> None:
@@ -190,12 +203,24 @@ def _baseline(block: Fields) -> BaselineSpec:
     if direction not in ("up", "down", "both"):
         block.problem(block.data["direction"].place, f"direction has to be up, down or both, not {direction!r}")
         direction = default.direction
+    window = block.convert("window", _some_time) or default.window
+    past = block.convert("baseline", _some_time) or default.baseline
+    if window > past:
+        spans = f"{format_duration(window)} against {format_duration(past)}"
+        block.problem(block.item.place, f"the window is longer than the baseline that it is compared with: {spans}")
     return BaselineSpec(
-        window=block.convert("window", parse_duration) or default.window,
-        baseline=block.convert("baseline", parse_duration) or default.baseline,
+        window=window,
+        baseline=past,
         direction=direction,  # type: ignore[arg-type]
         threshold=block.number("threshold") or default.threshold,
     )
+
+
+def _some_time(value: Any) -> float:
+    seconds = parse_duration(value)
+    if not seconds:
+        raise ValueError("has to be more than 0")
+    return seconds
 
 
 def _alert_matchers(fields: Fields) -> tuple[Mapping[str, str] | str, ...]:
@@ -222,6 +247,11 @@ def _dependency_name(item: Item, fields: Fields) -> str | None:
         name = item.value.get("node")
         if name is not None and isinstance(name.value, str) and name.value:
             return name.value
+        if name is not None:
+            has = "is empty" if name.value in (None, "") else f"has to be text, not {name.kind}"
+            quoted = f': write it in quotes, node: "{name.text()}"' if isinstance(name.value, int | float) else ""
+            fields.problem(name.place, f"the name of a node {has}{quoted}")
+            return None
         wrong = next((k for k in item.value if unknown_key(k, ["node"], "").find("did you mean") > 0), None)
         where = item.key_place(wrong) if wrong else item.place
         hint = f", not {wrong!r}" if wrong else ""
@@ -278,7 +308,7 @@ def _children(name: str | None, fields: Fields, draft: Draft) -> dict[str, Item 
 
 
 def _define(name: str, fields: Fields, children: tuple[str, ...], draft: Draft) -> None:
-    place = fields.item.place
+    place, before = fields.item.place, len(draft.problems)
     _check_name("node", name, place, draft)
     fields.what = f"node {name}"
     free = fields.near_misses(NODE_FIELDS)
@@ -296,6 +326,7 @@ def _define(name: str, fields: Fields, children: tuple[str, ...], draft: Draft) 
         source=_source(fields, "metric", draft),
         fields=free,
     )
+    _check_needs(node, fields, len(draft.problems) > before, draft)
     if name in draft.nodes:
         first = draft.nodes[name].place
         draft.problem(
@@ -327,11 +358,19 @@ def _healthcheck(fields: Fields, draft: Draft) -> CheckSpec | None:
     return CheckSpec(method, params, block.item.place)
 
 
+def _check_needs(node: Node, fields: Fields, faulty: bool, draft: Draft) -> None:
+    """Whether a healthcheck can work at its node; not asked where something is wrong with the node already."""
+    missing = draft.needs(node, node.healthcheck) if node.healthcheck is not None and not faulty else None
+    if missing:
+        draft.problem(fields.data["healthcheck"].value["method"].place, missing)
+
+
 def _logs(fields: Fields, draft: Draft) -> LogSpec | None:
     if not fields.has("logs"):
         return None
     item = fields.data["logs"]
     if isinstance(item.value, str):
+        _check_logql(item.value, item, "logs", draft)
         return LogSpec(item.value)
     block = fields.mapping("logs")
     if block is None:
@@ -341,7 +380,14 @@ def _logs(fields: Fields, draft: Draft) -> LogSpec | None:
     if query is None:
         block.problem(block.item.place, "logs needs a loki_query such as '{container_name=\"api\"}'")
         return None
+    _check_logql(query, block.data["loki_query"], "loki_query", draft)
     return LogSpec(query, _source(block, "log", draft))
+
+
+def _check_logql(query: str, item: Item, what: str, draft: Draft) -> None:
+    problem = not_logql(query)
+    if problem:
+        draft.problem(item.place, f"{what}: {problem}")
 
 
 def _metrics(fields: Fields) -> tuple[str, ...]:

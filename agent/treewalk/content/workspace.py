@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from treewalk.content import cache
 from treewalk.content.builtin import builtin_folder
 from treewalk.content.quiet import no_collection
+from treewalk.content.trust import reason_to_distrust
 from treewalk.errors import ContentError, UsageError
 from treewalk.model.place import Problem
 from treewalk.model.policy import Policy
@@ -52,7 +53,8 @@ class Workspace:
 def find_workspace(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
     """The workspace's folder: the one named, that of TREEWALK_WORKSPACE, or the nearest upward with a treewalk.yaml.
 
-    None when there is none upward. Raises UsageError when the one named is not a workspace.
+    None when there is none upward. Raises UsageError when the one named is not a workspace, and when the one upward
+    may be a stranger's: its checks are code. One that is named is trusted.
     """
     named = explicit or (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None)
     if named is not None:
@@ -62,12 +64,29 @@ def find_workspace(explicit: Path | None, environ: Mapping[str, str], cwd: Path)
         return (cwd / root).resolve()
     for folder in (cwd, *cwd.parents):
         if (folder / FILE).is_file():
-            return folder.resolve()
+            root = folder.resolve()
+            why = reason_to_distrust(root, (FILE,), environ)
+            if why is not None:
+                raise UsageError(
+                    f"the workspace {root} is not used unasked, as it may hold code: {why}; "
+                    f"if you trust it, name it: --workspace {root}, or {VARIABLE}={root}"
+                )
+            return root
     return None
 
 
+def required(root: Path | None) -> Path:
+    """The workspace's folder, where there has to be one. Raises UsageError."""
+    if root is None:
+        raise UsageError(
+            f"no workspace here or above: there is no {FILE}; `treewalk init` makes one, --example takes the examples"
+        )
+    return root
+
+
 def load_workspace(root: Path | None, *, example: bool = False, use_cache: bool = True) -> Workspace:
-    """Read a workspace; `example` takes the trees and known errors that ship with treewalk instead of its own.
+    """Read a workspace; `example` takes the trees and known errors that ship with treewalk instead of its own, and
+    none of its checks: no code of it runs.
 
     Raises ContentError holding every problem of every file.
     """
@@ -164,16 +183,16 @@ class _Reading:
         from treewalk.content.checks import load_checks
 
         found = load_checks(builtin_folder("checks"), "built-in", "builtin/checks/", self.problems)
-        if self.root is not None and not _same(self.root / "checks", builtin_folder("checks")):
+        if self.root is not None and not self.example and not _same(self.root / "checks", builtin_folder("checks")):
             found |= load_checks(self.root / "checks", None, "checks/", self.problems)
         return found
 
     def forest(self, root: Item | None, settings: Settings, checks: Mapping[str, CheckDefinition]) -> Forest:
-        from treewalk.content.checks import bind_with
+        from treewalk.content.checks import bind_with, needs_with
         from treewalk.content.trees import Draft, finish, read_tree_file
         from treewalk.content.windows import read_windows
 
-        draft = Draft(self.problems, _cached(bind_with(checks)))
+        draft = Draft(self.problems, _cached(bind_with(checks)), needs_with(checks))
         windows = root.value.get("windows") if root is not None and isinstance(root.value, dict) else None
         if windows is not None and isinstance(windows.value, dict):
             draft.windows |= read_windows(windows, self.problems)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from treewalk import errors
-from treewalk.errors import SourceError, SourceRejected
+from treewalk.errors import SourceError, SourceRejected, was_answered
 from treewalk.model.redact import redact
 from treewalk.model.series import Answered, LogBatch, LogLine, Sample, Series
 from treewalk.ports import LogSource, MetricSource
@@ -37,6 +37,11 @@ class Notebook:
         """The entries without those that were broken off, in an order of their own."""
         kept = [e for e in self.entries if "answer" in e or "error" in e]
         return sorted(kept, key=lambda e: (e["kind"], e["source"], e["query"], e["span"]))
+
+    def asked(self) -> tuple[int, int]:
+        """How many questions were answered, and how many by nobody; those that were broken off among them."""
+        ended = [_ended(entry) for entry in self.entries]
+        return ended.count(True), ended.count(False)
 
     async def note(
         self, kind: str, source: str, query: str, span: list[float], ask: Awaitable[T], encode: Callable[[T], Any]
@@ -102,6 +107,7 @@ class Recorded:
             for e in bundle.get("answers", ())
             if "told" in e
         ]
+        self.asked = _asked_in(bundle)
         self._series: dict[tuple[str, str], list[Series]] = {}
         self._lines: dict[tuple[str, str], list[LogLine]] = {}
         self.lookback = float(bundle["options"].get("lookback", LOOKBACK))
@@ -191,6 +197,22 @@ def _read(entry: Mapping[str, Any]) -> Any:
         case "lines":
             return LogBatch(tuple(_lines_in(answer["lines"])), bool(answer["truncated"]))
     raise ValueError(entry["kind"])
+
+
+def _ended(entry: Mapping[str, Any]) -> bool | None:
+    """Whether a question was answered; None where nobody was asked."""
+    if "error" in entry:
+        name, message = entry["error"]
+        return was_answered(_ERRORS.get(name, SourceError)(message))
+    return "answer" in entry
+
+
+def _asked_in(bundle: Mapping[str, Any]) -> tuple[int, int] | None:
+    if "asked" in bundle:
+        answered, failed = bundle["asked"]
+        return int(answered), int(failed)
+    ended = [_ended(entry) for entry in bundle.get("answers", ())]
+    return (ended.count(True), ended.count(False)) if ended else None
 
 
 def _told(entry: Mapping[str, Any]) -> tuple[list[str], list[str]]:

@@ -80,7 +80,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One look at one SLA, complete. With no culprit found `root_cause` is None and `help` says what would help."""
+    """One look at one SLA, complete. With no culprit found `root_cause` is None and `help` says what would help.
+
+    `unreachable` says that sources were asked and not one of them answered anything.
+    """
 
     sla: str
     measurement: Measurement
@@ -95,6 +98,7 @@ class Diagnosis:
     timing: Timing
     remarks: tuple[str, ...] = ()
     help: tuple[str, ...] = ()
+    unreachable: bool = False
 
     @property
     def unknowns(self) -> Mapping[str, str]:

@@ -98,6 +98,23 @@ def parse(query: str) -> LogQuery:
     return _Parser(query).query()
 
 
+def not_logql(query: str) -> str | None:
+    """Why a text is no LogQL at all, or None. What merely goes beyond log files is for a Loki to judge."""
+    if "{" not in query:
+        return 'LogQL: a query selects streams, such as {container="redis"}'
+    if not query.lstrip().startswith("{"):
+        return None  # a metric query, or a comment before: not judged here
+    try:
+        parser = _Parser(query)
+        parser.selector()
+    except ValueError as error:
+        return str(error)
+    rest = query[parser.start :].lstrip()
+    if rest and rest[0] not in "|!#":
+        return f"LogQL: '|' or the end expected behind the selector, found {rest[:20]!r}"
+    return None
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text, self.position, self.start = text, 0, 0

@@ -106,7 +106,8 @@ def _short(text: str, limit: int = 30) -> str:
 
 
 def _entity(text: str) -> str:
-    return escape(text, quote=True).replace("#", "&num;").replace("\n", " ")
+    """Mermaid takes `#x27;` for an entity of its own: no entity here is a number."""
+    return escape(text, quote=False).replace("#", "&num;").replace('"', "&quot;").replace("\n", " ")
 
 
 def _dot(text: str) -> str:

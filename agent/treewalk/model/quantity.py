@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
@@ -13,12 +14,49 @@ Unit = Literal["seconds", "ratio", "percent", "bytes", "count"]
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdwy]))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])")
+_SPELLED_DURATIONS = {
+    word: seconds
+    for words, seconds in (
+        ("msec msecs millisecond milliseconds", 0.001),
+        ("sec secs second seconds", 1.0),
+        ("min mins minute minutes", 60.0),
+        ("hr hrs hour hours", 3600.0),
+        ("day days", 86400.0),
+        ("week weeks", 604800.0),
+        ("year years", 31536000.0),
+    )
+    for word in words.split()
+}
+_PERCENT = {"%", "percent", "pct"}
 _SIZE_UNITS = {
-    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "byte": 1, "bytes": 1,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
-_NUMBER = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?"
-_THRESHOLD = re.compile(rf"\s*(<=|>=|==|!=|<|>)?\s*({_NUMBER})\s*(%|[A-Za-z]+)?(?:\s+(.*))?", re.DOTALL)
+_TIMES = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+_SPELLED_TIMES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
+_SPACES = ", _\u00a0\u202f"  # between thousands
+_THOUSANDS = rf"\d{{1,3}}(?:(?P<comma>[{_SPACES}])\d{{3}}(?:(?P=comma)\d{{3}})*)?(?!\d)"
+_NUMBER = rf"[+-]?(?:{_THOUSANDS}|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?"
+_WORD = r"%|[^\W\d_]+(?![^\W\d]|/)"
+_THRESHOLD = re.compile(
+    rf"(?P<op><=|>=|==|!=|<|>)?\s*(?P<number>{_NUMBER})\s*(?P<word>{_WORD})?(?P<rest>.*)", re.DOTALL
+)
+_NEXT_DURATION = re.compile(rf"\s*(\d+(?:\.\d+)?)\s*({_WORD})(.*)", re.DOTALL)
+_NOUN = re.compile(r"[^\W\d_](?:[^\W\d]|['’-])*|p\d{1,3}|[1-5]xx")
+_SHORT_NOUNS = {"of", "in", "on", "for", "by", "a", "an", "the", "per", "old"}
+# Words that would change what the number means. A month has no length; the others are no base unit of Prometheus.
+_NOT_UNDERSTOOD = frozenset(
+    re.findall(
+        r"\w+",
+        """month months quarter quarters hourly daily weekly monthly yearly hundred hundreds dozen dozens cent trillion
+        thousands millions billions mln bln mio mrd lakh crore microsecond microseconds usec nanosecond nanoseconds nsec
+        permille ppm ppb bit bits kbit mbit gbit bps kbps mbps gbps qps rps tps iops khz mhz ghz hertz celsius
+        fahrenheit degrees kilobyte kilobytes megabyte megabytes gigabyte gigabytes terabyte terabytes
+        least most more less fewer than over under above below minimum maximum max and plus minus times""",
+    )
+)
+_UNIT_WORDS = {*_SPELLED_DURATIONS, *_SPELLED_TIMES, *_PERCENT, *_SIZE_UNITS, *_NOT_UNDERSTOOD}
+_LONG_UNIT_WORDS = sorted(word for word in (*_SPELLED_DURATIONS, *_SPELLED_TIMES, *_PERCENT, "bytes") if len(word) > 4)
 
 
 def parse_duration(value: str | int | float) -> float:
@@ -68,6 +106,11 @@ def format_number(value: float) -> str:
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 node`, `3 nodes`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +176,10 @@ def compare(value: float, op: Operator, limit: float) -> bool:
 def parse_threshold(value: str | int | float, percent_as: Literal["ratio", "percent"] = "ratio") -> Threshold:
     """A threshold as people write it.
 
-    `60s`, `< 60s`, `80%`, `> 80% of entities`, `10,000`, `< 10,000 messages`, `30GB`. Without an operator
-    the value has to stay under the limit. A percentage is a ratio of 0–1 as Prometheus counts it, unless
-    `percent_as` says that the measured value runs to 100. Raises ValueError.
+    `60s`, `< 5 min`, `1 hour 30 minutes`, `80%`, `> 80% of entities`, `10,000`, `10 000`, `10k`, `< 10,000 messages`,
+    `30GB`. Without an operator the value has to stay under the limit. A percentage is a ratio of 0–1 as Prometheus
+    counts it, unless `percent_as` says that the measured value runs to 100. Nouns may follow and change nothing; what
+    may be a unit and is none of these is refused. Raises ValueError.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("a threshold is written like 60s, 80%, 10,000 or '> 80% of entities'")
@@ -144,20 +188,55 @@ def parse_threshold(value: str | int | float, percent_as: Literal["ratio", "perc
             raise ValueError("a threshold has to be a finite number")
         return Threshold("<", float(value), "count", str(value))
     text = value.strip()
-    duration = re.fullmatch(rf"\s*(<=|>=|==|!=|<|>)?\s*({_DURATION.pattern})(\s.*)?", text, re.DOTALL)
-    if duration:
-        return Threshold(_operator(duration[1]), parse_duration(duration[2]), "seconds", text)
     match = _THRESHOLD.fullmatch(text)
     if not match:
         raise ValueError(f"{value!r} is not a threshold; write it like 60s, 80%, 10,000 or '> 80% of entities'")
-    op, number, unit_text = _operator(match[1]), float(match[2].replace(",", "")), match[3] or ""
-    if not math.isfinite(number):
+    number = float(re.sub(f"[{_SPACES}]", "", match["number"]))
+    limit, unit, rest = _measured(number, match["word"] or "", match["rest"], percent_as)
+    if not math.isfinite(limit):
         raise ValueError("a threshold has to be a finite number")
-    if unit_text == "%":
-        return Threshold(op, number / 100 if percent_as == "ratio" else number, percent_as, text)
-    if unit_text.lower() in _SIZE_UNITS:
-        return Threshold(op, number * _SIZE_UNITS[unit_text.lower()], "bytes", text)
-    return Threshold(op, number, "count", text)
+    _refuse_what_is_no_noun(text, rest)
+    return Threshold(_operator(match["op"]), limit, unit, text)
+
+
+def _measured(number: float, word: str, rest: str, percent_as: Literal["ratio", "percent"]) -> tuple[float, Unit, str]:
+    """A number with the word behind it in base units, and what is left to be read."""
+    if (size := _seconds_in(word)) is not None:
+        seconds = number * size
+        while (more := _NEXT_DURATION.fullmatch(rest)) and (size := _seconds_in(more[2])) is not None:
+            seconds, rest = seconds + float(more[1]) * size, more[3]
+        return seconds, "seconds", rest
+    if word.lower() in _PERCENT:
+        return (number / 100 if percent_as == "ratio" else number), percent_as, rest
+    if word.lower() in _SIZE_UNITS:
+        return number * _SIZE_UNITS[word.lower()], "bytes", rest
+    times = _TIMES.get(word) or _SPELLED_TIMES.get(word.lower())
+    return (number * times, "count", rest) if times else (number, "count", word + rest)
+
+
+def _seconds_in(word: str) -> float | None:
+    """A duration's unit in seconds: the short ones as Prometheus writes them, the others in either case."""
+    return _DURATION_UNITS.get(word) or _SPELLED_DURATIONS.get(word.lower())
+
+
+def _refuse_what_is_no_noun(text: str, rest: str) -> None:
+    """Nouns may follow a threshold. A unit that is passed over would make it another threshold."""
+    for word in rest.split():
+        bare = word.strip("().,;:\"'")
+        if _NOUN.fullmatch(bare) and not _may_be_a_unit(bare):
+            continue
+        raise ValueError(
+            f"{text!r} is not a threshold: {word!r} is not understood; "
+            "write a unit of ms, s, min, h, d, w, y, %, kB, MB, GB, TB, KiB, MiB, GiB, TiB, k, M, G or none, "
+            "and the number as the query measures it"
+        )
+
+
+def _may_be_a_unit(word: str) -> bool:
+    low = word.lower()
+    if word in _SHORT_NOUNS:
+        return False
+    return len(low) < 3 or low in _UNIT_WORDS or bool(get_close_matches(low, _LONG_UNIT_WORDS, 1, 0.85))
 
 
 def _operator(text: str | None) -> Operator:

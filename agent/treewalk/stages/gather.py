@@ -6,21 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from treewalk.comparing import Compared, compare_queries
-from treewalk.errors import SourceError
+from treewalk.errors import SourceError, was_answered
 from treewalk.model.diagnosis import Measurement
 from treewalk.model.evidence import Evidence, EvidenceKind, Gap, LogGroup, Mention
 from treewalk.model.mentions import find_mentions
 from treewalk.model.quantity import format_duration, format_number
 from treewalk.model.redact import redact
-from treewalk.model.series import Answered, LogLine, Sample, Series
+from treewalk.model.series import Answered, LogBatch, LogLine, Sample, Series
 from treewalk.model.templates import group_errors
 from treewalk.model.tree import BaselineSpec, Node, Tree
 from treewalk.model.verdict import Status, Verdict
 from treewalk.ports import LogSource, MetricSource
+
+T = TypeVar("T")
 
 _METRICS_A_NODE = 4  # evidence shows the most deviating ones
 _GROUPS_A_NODE = 5
@@ -216,19 +219,52 @@ def _identity(sample: Sample) -> _Labels:
 
 
 class Heard:
-    """Listens to metric sources for what they say beside their answers.
+    """Listens to sources: whether they answer at all, and what metric sources say beside their answers.
 
     A warning is a Gap: the answer may lack something. An info is a remark. Each is given once, at most twenty of them.
+    `answered` and `failed` count questions that were answered (a refusal is an answer) and that nobody answered;
+    what nobody was asked, as no such source is configured, is neither. A replay gives the counts of then: `asked`.
     """
 
-    def __init__(self, inner: Callable[[str | None], MetricSource]) -> None:
-        self._inner = inner
+    def __init__(
+        self,
+        metrics: Callable[[str | None], MetricSource],
+        logs: Callable[[str | None], LogSource],
+        asked: tuple[int, int] | None = None,
+    ) -> None:
+        self._metrics, self._logs = metrics, logs
+        self._counts = asked is None
+        self.answered, self.failed = asked or (0, 0)
         self._warnings: set[Gap] = set()
         self._infos: set[str] = set()
 
     def source(self, name: str | None) -> MetricSource:
         """The metric source of that name, listened to."""
-        return _Listening(self._inner(name), name or "default", self)
+        return _Listening(self._metrics(name), name or "default", self)
+
+    def log_source(self, name: str | None) -> LogSource:
+        """The log source of that name, listened to."""
+        return _ListeningToLogs(self._logs(name), self)
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether something was asked and nothing answered."""
+        return self.failed > 0 and not self.answered
+
+    async def count(self, ask: Awaitable[T]) -> T:
+        """The answer to a question, which is counted. Raises its SourceError."""
+        answered: bool | None = False  # unless one waits for the end of it
+        try:
+            found = await ask
+            answered = True
+        except SourceError as error:
+            answered = was_answered(error)
+            raise
+        finally:
+            if self._counts and answered is not None:
+                self.answered += answered
+                self.failed += not answered
+        return found
 
     def take(self, source: str, query: str, found: object) -> None:
         """Keep what an answer was said with."""
@@ -260,14 +296,27 @@ class _Listening:
         return self.inner.name
 
     async def instant(self, query: str, at: float) -> Sequence[Sample]:
-        found = await self.inner.instant(query, at)
+        found = await self.heard.count(self.inner.instant(query, at))
         self.heard.take(self.source, query, found)
         return found
 
     async def range(self, query: str, start: float, end: float, step: float) -> Sequence[Series]:
-        found = await self.inner.range(query, start, end, step)
+        found = await self.heard.count(self.inner.range(query, start, end, step))
         self.heard.take(self.source, query, found)
         return found
+
+
+@dataclass(frozen=True)
+class _ListeningToLogs:
+    inner: LogSource
+    heard: Heard
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    async def lines(self, query: str, start: float, end: float, limit: int) -> LogBatch:
+        return await self.heard.count(self.inner.lines(query, start, end, limit))
 
 
 def _told(text: str) -> str:

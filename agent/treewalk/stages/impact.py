@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from treewalk.model.tree import Forest, Sla
+from treewalk.errors import UsageError
+from treewalk.model.markup import escaped
+from treewalk.model.quantity import counted
+from treewalk.model.tree import Forest, Sla, nearest
 
 SCHEMA = "treewalk/impact/1"
 
@@ -25,20 +29,40 @@ class AffectedSla:
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """The blast radius of some nodes: affected SLAs in the order of the files, and every node above."""
+    """The blast radius of some nodes: affected SLAs in the order of the files, and every node above.
+
+    `at` (Unix seconds) is when windows are judged; `now` says that this is the present.
+    """
 
     nodes: tuple[str, ...]
     slas: tuple[AffectedSla, ...]
     above: tuple[str, ...]
     at: float
+    now: bool = True
+
+    @property
+    def when(self) -> str:
+        """The time that windows are judged at, in words."""
+        return "now" if self.now else f"at {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%M:%SZ}"
 
     def tagged(self, key: str, value: str) -> tuple[AffectedSla, ...]:
         """The affected SLAs that carry a tag."""
         return tuple(a for a in self.slas if a.sla.tags.get(key) == value)
 
 
-def impact(forest: Forest, nodes: Sequence[str], at: float) -> Impact:
-    """Walk upward from some nodes at a time (Unix seconds). Raises UsageError, with suggestions, for an unknown one."""
+def check_tag(forest: Forest, key: str) -> None:
+    """Raise UsageError, with the nearest one, for a tag that no SLA carries: a gate on it would never close."""
+    known = list(dict.fromkeys(tag for sla in forest.slas.values() for tag in sla.tags))
+    if key not in known:
+        hint = "" if nearest(key, known) else f"; there is {', '.join(known)}" if known else "; none carries any tag"
+        raise UsageError(f"no SLA carries a tag {key!r}{hint}", nearest(key, known))
+
+
+def impact(forest: Forest, nodes: Sequence[str], at: float, *, now: bool = True) -> Impact:
+    """Walk upward from some nodes at a time (Unix seconds). Raises UsageError, with suggestions, for an unknown one.
+
+    `now` says that the time is the present one, for the words of the answer.
+    """
     wanted = tuple(dict.fromkeys(nodes))
     for name in wanted:
         forest.node(name)
@@ -52,7 +76,7 @@ def impact(forest: Forest, nodes: Sequence[str], at: float) -> Impact:
         ways = _ways(forest, tops, set(wanted), towards)
         affected.append(AffectedSla(sla, path, ways, sla.window is None or sla.window.contains(at)))
     above = tuple(name for name in towards if name not in wanted)
-    return Impact(wanted, tuple(affected), above, at)
+    return Impact(wanted, tuple(affected), above, at, now)
 
 
 def _towards(forest: Forest, wanted: Iterable[str]) -> dict[str, str | None]:
@@ -119,16 +143,17 @@ def headline(found: Impact) -> str:
     """The whole answer in one line."""
     names = ", ".join(found.nodes)
     if not found.slas:
-        return f"{names}: no SLA depends on it ({len(found.above)} nodes above)"
-    now = sum(a.open_now for a in found.slas)
-    return f"{names}: {len(found.slas)} SLAs above, {now} of them in their window now, by {len(found.above)} nodes"
+        return f"{names}: no SLA depends on it ({counted(len(found.above), 'node')} above)"
+    open = sum(a.open_now for a in found.slas)
+    slas, by = counted(len(found.slas), "SLA"), counted(len(found.above), "node")
+    return f"{names}: {slas} above, {open} of them in their window {found.when}, by {by}"
 
 
 def text(found: Impact) -> str:
     """The answer as plain lines."""
     lines = [headline(found)]
     for a in found.slas:
-        window = f"{a.sla.window.name}, {'open' if a.open_now else 'closed'} now" if a.sla.window else "always"
+        window = f"{a.sla.window.name}, {'open' if a.open_now else 'closed'} {found.when}" if a.sla.window else "always"
         tags = ", ".join(f"{k}={v}" for k, v in a.sla.tags.items())
         detail = "; ".join(part for part in (window, f"owner {a.sla.owner}" if a.sla.owner else "", tags) if part)
         ways = f" (one of {a.ways} ways)" if a.ways > 1 else ""
@@ -138,10 +163,10 @@ def text(found: Impact) -> str:
 
 def markdown(found: Impact) -> str:
     """The answer as a table for a change ticket."""
-    lines = [f"**{headline(found)}**", "", "| SLA | path | window | owner | tags |", "|---|---|---|---|---|"]
+    lines = [f"**{escaped(headline(found))}**", "", "| SLA | path | window | owner | tags |", "|---|---|---|---|---|"]
     for a in found.slas:
         window = f"{a.sla.window.name} ({'open' if a.open_now else 'closed'})" if a.sla.window else "always"
         tags = ", ".join(f"{k}={v}" for k, v in a.sla.tags.items())
         cells = (a.sla.name, " → ".join(a.path), window, a.sla.owner or "", tags)
-        lines.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
+        lines.append("| " + " | ".join(escaped(c) for c in cells) + " |")
     return "\n".join(lines) + "\n"

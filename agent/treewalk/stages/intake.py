@@ -117,14 +117,20 @@ def _closed(in_window: bool) -> str:
 
 
 def _violation_onset(history: Sequence[Series], limit: Threshold) -> float | None:
-    """When the last unbroken run of violations began, over all series; None without one at the end."""
+    """When the last unbroken run of violations began, over all series; None without one at the end, and where one is
+    older than what was looked at: its beginning was not seen."""
     starts = []
     for series in history:
-        start = None
+        start, met = None, False
         for time, value in zip(series.times, series.values, strict=True):
             if math.isnan(value):
                 continue
-            start = None if limit.holds(value) else (time if start is None else start)
+            if limit.holds(value):
+                start, met = None, True
+            elif start is None:
+                start = time
+        if start is not None and not met:
+            return None
         if start is not None:
             starts.append(start)
     return min(starts, default=None)

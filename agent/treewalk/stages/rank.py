@@ -170,8 +170,12 @@ class _View:
         return 1.0 - math.exp(-sum(m.count for m in accusers) / 3.0)
 
     def _recognised(self, name: str) -> float:
+        """Whether a known error points at a node: the one that it names, or where that is not under this SLA, the
+        one at which it was seen."""
         for match in self.scene.matches:
-            if match.complete and name == (match.error.root_node or match.node):
+            root = match.error.root_node
+            blamed = root if root in self.scene.tree.nodes else match.node
+            if match.complete and name == blamed:
                 return 1.0
         return 0.0
 

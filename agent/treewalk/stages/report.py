@@ -10,7 +10,8 @@ from typing import Any
 from treewalk.model.diagnosis import Diagnosis, RootCause, Suspect
 from treewalk.model.evidence import Evidence
 from treewalk.model.known import Match
-from treewalk.model.quantity import format_duration
+from treewalk.model.markup import cell, code, escaped, plain
+from treewalk.model.quantity import counted, format_duration
 from treewalk.model.verdict import Status, Verdict
 
 SCHEMA = "treewalk/diagnosis/1"
@@ -21,14 +22,11 @@ Json = dict[str, Any]
 
 
 def exit_code(d: Diagnosis) -> int:
-    """0 met and nothing broken; 1 a root cause is named; 3 treewalk abstains; 4 no source could be reached."""
+    """0 met and nothing broken; 1 a root cause is named; 3 treewalk abstains; 4 no source answered."""
     if d.root_cause is not None:
         return CULPRIT
-    if (
-        d.verdicts
-        and d.measurement.status == "unknown"
-        and all(v.status is Status.UNKNOWN for v in d.verdicts.values())
-    ):
+    nothing_known = all(v.status is Status.UNKNOWN for v in d.verdicts.values())
+    if d.unreachable and d.measurement.status == "unknown" and nothing_known:
         return NO_SOURCE
     broken = any(v.status.troubled and v.origin != "baseline" for v in d.verdicts.values())
     if d.measurement.status == "met" and not broken and not _too_much_unknown(d):
@@ -166,8 +164,12 @@ def headline(d: Diagnosis) -> str:
     if d.root_cause is not None:
         tied = f" (equal with {', '.join(d.root_cause.tied_with)})" if d.root_cause.tied_with else ""
         tail = f"root cause: {d.root_cause.node}{tied}"
+        if m.status == "met":
+            verdict = d.verdicts.get(d.root_cause.node)
+            how = verdict.status.value if verdict is not None and verdict.status.troubled else "in trouble"
+            return f"{d.sla} {state} ({measured}), but {d.root_cause.node} is {how}{tied}"
     elif exit_code(d) == MET:
-        tail = "nothing is broken"
+        tail = f"nothing known to be broken, {len(d.unknowns)} unknown" if d.unknowns else "nothing is broken"
     elif exit_code(d) == NO_SOURCE:
         tail = "no source could be reached"
     else:
@@ -177,38 +179,41 @@ def headline(d: Diagnosis) -> str:
 
 def text(d: Diagnosis) -> str:
     """The story as plain lines: the headline first, then each part."""
-    return "\n".join(_plain(line) for line in _story(d))
+    return "\n".join(plain(line) for line in _story(d))
 
 
 def markdown(d: Diagnosis) -> str:
     """The story for a ticket. What came from logs stands in code, so that it cannot become markup."""
     m = d.measurement
     lines = [
-        f"## {_escaped(headline(d))}",
+        f"## {escaped(headline(d))}",
         "",
         f"Looked at {clock(d.timing.at)}, in {format_duration(d.timing.total)}.",
         "",
     ]
-    lines += [f"- **Measured:** {_escaped(m.reason)}", f"- **Limit:** {_escaped(m.limit or 'none')}"]
+    lines += [f"- **Measured:** {escaped(m.reason)}", f"- **Limit:** {escaped(m.limit or 'none')}"]
     if d.root_cause:
-        lines.append(f"- **Root cause:** `{d.root_cause.node}`: {_escaped(d.root_cause.reason)}")
+        lines.append(f"- **Root cause:** {code(d.root_cause.node)}: {escaped(d.root_cause.reason)}")
         lines.append(f"- **Basis:** {d.root_cause.basis}, confidence {d.root_cause.confidence}")
     if d.known_error:
-        lines.append(f"- **Known error:** `{d.known_error.error.id}` {_escaped(d.known_error.error.root_cause)}")
+        lines.append(f"- **Known error:** {code(d.known_error.error.id)} {escaped(d.known_error.error.root_cause)}")
     for title, items in (("Evidence", _evidence_lines(d)), ("Near misses", [str(n) for n in d.near_misses])):
         if items:
-            lines += ["", f"### {title}", "", *[f"- {_code(item)}" for item in items]]
+            lines += ["", f"### {title}", "", *[f"- {code(item)}" for item in items]]
     if d.suspects:
         lines += ["", "### Suspects", "", "| rank | node | score | parts |", "|---|---|---|---|"]
-        lines += [f"| {s.rank} | `{s.node}` | {s.score:.2f} | {_parts(s)} |" for s in d.suspects[:_MOST_SUSPECTS]]
+        shown = d.suspects[:_MOST_SUSPECTS]
+        lines += [f"| {s.rank} | {cell(s.node)} | {s.score:.2f} | {escaped(_parts(s))} |" for s in shown]
+        lines += ["", *(escaped(line) for line in [_not_shown(d)] if line)]
     for title, items in (
         ("Other alerts that fire", _alert_lines(d)),
         ("Unknown", _unknown_lines(d)),
+        ("Gaps", _gap_lines(d)),
         ("Remarks", list(d.remarks)),
         ("What would help", list(d.help)),
     ):
         if items:
-            lines += ["", f"### {title}", "", *[f"- {_escaped(item)}" for item in items]]
+            lines += ["", f"### {title}", "", *[f"- {escaped(item)}" for item in items]]
     return "\n".join(lines) + "\n"
 
 
@@ -220,6 +225,9 @@ def _story(d: Diagnosis) -> Iterable[str]:
     yield f"looked at   {_counts(d.verdicts)} in {format_duration(d.timing.total)}, at {clock(d.timing.at)}"
     if d.root_cause is not None:
         yield from _cause_lines(d, d.root_cause)
+    if d.known_error is not None:
+        yield from _known_lines(d.known_error)
+    yield from _section("evidence", _evidence_lines(d) if d.root_cause or d.known_error else ())
     for match in d.near_misses:
         yield f"near miss   {match}"
     if d.suspects:
@@ -227,8 +235,11 @@ def _story(d: Diagnosis) -> Iterable[str]:
         yield "suspects"
         for suspect in d.suspects[:_MOST_SUSPECTS]:
             yield f"  {suspect.rank}. {suspect.node:<28} {suspect.score:5.2f}  {_parts(suspect)}"
+        if rest := _not_shown(d):
+            yield f"  {rest}"
     yield from _section("other alerts that fire", _alert_lines(d))
     yield from _section("unknown", _unknown_lines(d))
+    yield from _section("gaps", _gap_lines(d))
     yield from _section("remarks", d.remarks)
     yield from _section("what would help", d.help)
 
@@ -241,13 +252,15 @@ def _cause_lines(d: Diagnosis, cause: RootCause) -> Iterable[str]:
     if cause.tied_with:
         yield f"            equally likely: {', '.join(cause.tied_with)}"
     yield f"            basis: {cause.basis}, confidence {cause.confidence:.2f}"
-    if d.known_error is not None:
-        error = d.known_error.error
-        yield f"known error {error.id} ({error.severity}, {error.category or 'no category'}): {error.root_cause}"
-        for signal in d.known_error.signals:
-            cited = f" [{signal.evidence}]" if signal.evidence else ""
-            yield f"            {signal.signal}: {signal.reason}{cited}"
-    yield from _section("evidence", _evidence_lines(d))
+
+
+def _known_lines(match: Match) -> Iterable[str]:
+    """A known error whose signals all hold, whether or not somebody is blamed."""
+    error = match.error
+    yield f"known error {error.id} ({error.severity}, {error.category or 'no category'}): {error.root_cause}"
+    for signal in match.signals:
+        cited = f" [{signal.evidence}]" if signal.evidence else ""
+        yield f"            {signal.signal}: {signal.reason}{cited}"
 
 
 def _section(title: str, items: Iterable[str]) -> Iterable[str]:
@@ -260,6 +273,8 @@ def _section(title: str, items: Iterable[str]) -> Iterable[str]:
 
 def _evidence_lines(d: Diagnosis) -> list[str]:
     cited = set(d.root_cause.cites) if d.root_cause else set()
+    if d.known_error is not None:
+        cited |= {signal.evidence for signal in d.known_error.signals if signal.evidence}
     lines = []
     for e in d.findings.evidence:
         if e.id in cited or e.kind == "sla":
@@ -276,31 +291,31 @@ def _alert_lines(d: Diagnosis) -> list[str]:
 
 
 def _unknown_lines(d: Diagnosis) -> list[str]:
-    lines = [f"{name}: {why}" for name, why in d.unknowns.items()]
-    return lines + [f"{g.node or d.sla} {g.what}: {g.why}" for g in d.gaps if g.node not in d.unknowns]
+    return [f"{name}: {why}" for name, why in d.unknowns.items()]
+
+
+def _gap_lines(d: Diagnosis) -> list[str]:
+    """What else could not be looked at. A node's metrics that failed as its verdict did stand there already."""
+    told = {(node, "metrics"): why for node, why in d.unknowns.items()}
+    gaps = (g for g in d.gaps if g.why not in told.get((g.node or "", g.what), ""))
+    return [f"{g.node or d.sla} {g.what}: {g.why}" for g in gaps]
+
+
+def _not_shown(d: Diagnosis) -> str:
+    """What is said of the suspects that are not listed; "" where all are."""
+    rest = d.suspects[_MOST_SUSPECTS:]
+    if not rest:
+        return ""
+    last = d.suspects[_MOST_SUSPECTS - 1]
+    equal = sum(s.rank == last.rank for s in rest)
+    return f"and {len(rest)} more" + (f", {equal} of them equal with the last one here" if equal else "")
 
 
 def _counts(verdicts: Mapping[str, Verdict]) -> str:
     states = [v.status for v in verdicts.values()]
     each = [f"{states.count(s)} {s.value}" for s in Status if states.count(s)]
-    return f"{len(states)} nodes: {', '.join(each)}" if states else "no nodes"
+    return f"{counted(len(states), 'node')}: {', '.join(each)}" if states else "no nodes"
 
 
 def _parts(s: Suspect) -> str:
     return " + ".join(f"{name} {value:.2f}" for name, value in s.parts.items() if value)
-
-
-def _plain(line: str) -> str:
-    """One line of text without anything that a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in line).rstrip()
-
-
-_MARKUP = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!~"})
-
-
-def _escaped(value: str) -> str:
-    return _plain(value).translate(_MARKUP)
-
-
-def _code(value: str) -> str:
-    return "`" + _plain(value).replace("`", "'") + "`"

@@ -37,13 +37,15 @@ class Database(Protocol):
     def writing(self) -> Any:
         """A context of one transaction, whose value is a Writer; committed to disk when it ends well."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connection. Safe to call twice."""
 
 
 class Writer(Protocol):
     """Statements within one transaction."""
 
-    def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]: ...
+    def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
+        """The rows of a statement, as mappings. Raises StoreError."""
 
     def execute(self, sql: str, values: Values = ()) -> int:
         """How many rows a statement changed."""
@@ -65,11 +67,13 @@ class SqliteDatabase:
         self._lock = threading.RLock()
 
     def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
+        """The rows of a statement, as mappings. Raises StoreError."""
         with self._database() as db:
             return list(db.query(sql, _storable(values)))
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
+        """A transaction: all of it or nothing. Raises StoreError."""
         with self._database() as db:
             db.conn.execute("BEGIN IMMEDIATE")  # the write lock from the beginning: taken later, it cannot wait
             try:
@@ -80,6 +84,7 @@ class SqliteDatabase:
             db.conn.commit()
 
     def close(self) -> None:
+        """Close the connection. Safe to call twice."""
         with self._lock:
             if self._opened is not None:
                 self._opened.conn.close()
@@ -136,12 +141,14 @@ class _SqliteWriter:
         self._db = db
 
     def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
+        """The rows of a statement, as mappings. Raises StoreError."""
         # Not by sqlite-utils: its query takes the statement apart first, which costs more than to run it.
         found = self._db.conn.execute(sql, _storable(values))
         names = [column[0] for column in found.description or ()]
         return [dict(zip(names, row, strict=True)) for row in found]
 
     def execute(self, sql: str, values: Values = ()) -> int:
+        """Run a statement; how many rows it changed. Raises StoreError."""
         return int(self._db.conn.execute(sql, _storable(values)).rowcount)
 
 
@@ -171,17 +178,20 @@ class PostgresDatabase:
         self._lock = threading.RLock()
 
     def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
+        """The rows of a statement, as mappings. Raises StoreError."""
         with self._cursor() as cursor:
             cursor.execute(_numbered(sql), _storable(values))
             return list(cursor.fetchall())
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
+        """A transaction: all of it or nothing. Raises StoreError."""
         with self._cursor() as cursor, self._connection.transaction():
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             yield _PostgresWriter(cursor)
 
     def close(self) -> None:
+        """Close the connection. Safe to call twice."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -226,10 +236,12 @@ class _PostgresWriter:
         self._cursor = cursor
 
     def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
+        """The rows of a statement, as mappings. Raises StoreError."""
         self._cursor.execute(_numbered(sql), _storable(values))
         return list(self._cursor.fetchall())
 
     def execute(self, sql: str, values: Values = ()) -> int:
+        """Run a statement; how many rows it changed. Raises StoreError."""
         self._cursor.execute(_numbered(sql), _storable(values))
         return int(self._cursor.rowcount)
 
