@@ -245,6 +245,7 @@ class PolicySettings(_Strict):
     approval: ApprovalSettings = Field(default_factory=ApprovalSettings)
     learning: LearningSettings = Field(default_factory=LearningSettings)
     after: Duration = 300.0
+    unmet: Duration = 14400.0  # how long an incident that a human has takes further alerts of its unmet SLAs; 0: never
     read_only: bool = False
 
 

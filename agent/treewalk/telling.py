@@ -62,6 +62,7 @@ class Teller:
             tags=_tags(self.forest, row["slas"]),
             question=question,
             over=row["state"] == "closed",
+            worse=sum(one["kind"] == "worse" for one in row["timeline"]),
         )
 
     def graded(self, number: int, at: float) -> tuple[Graded, None]:

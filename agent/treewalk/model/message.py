@@ -34,7 +34,8 @@ class Question:
 class Message:
     """What a channel is to show. The same `key` is the same message: a later one replaces it where it can be edited.
 
-    `question` stands while an answer is wanted; `over` when nothing more will come; `tags` are the SLA's.
+    `question` stands while an answer is wanted; `over` when nothing more will come, but for `worse`: how often it got
+    worse after that. `tags` are the SLA's.
     """
 
     key: str
@@ -46,3 +47,4 @@ class Message:
     tags: tuple[tuple[str, str], ...] = ()
     question: Question | None = None
     over: bool = False
+    worse: int = 0

@@ -53,7 +53,7 @@ class Service:
     ) -> None:
         self.operations, self.settings, self.keys, self.opened = operations, settings, keys, opened
         self.started = operations.app.clock.now()
-        self.inbox = Inbox(operations.app.database)
+        self.inbox = Inbox(operations.app.database, lambda: self.operations.policy.unmet)
         self.router = Router(operations.app.workspace.forest.slas.values())
         self.collector = Collector(self.inbox, self._route, operations.app.clock.now)
         self.measures = Measures(lambda: self.operations, self.inbox)
@@ -70,6 +70,10 @@ class Service:
         """Count a measurement of the watch, and keep the newest for whoever looks."""
         self.latest[sla] = self.operations.app.clock.now(), found
         self.measures.measured(sla, found)
+
+    async def met(self, sla: str) -> None:
+        """Keep that an SLA is met, where an incident had left it unmet. Raises StoreError."""
+        await asyncio.to_thread(self.inbox.met, sla, self.operations.app.clock.now())
 
     def note_reload(self, found: Reload) -> None:
         """Keep how the last reading of the files went."""

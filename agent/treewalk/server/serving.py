@@ -60,6 +60,7 @@ async def _serve(operations: Operations, settings: ServerSettings, host: str, sa
         say,
         service.measured,
         lambda sla, since: asyncio.to_thread(service.inbox.mended, SOURCE, sla, since),
+        service.met,
     )
     carrying = Carrying(operations, say)
     service.measures.registry.register(carrying.measures)
