@@ -53,10 +53,8 @@ def _misplaced_references(item: Item, key: str) -> Iterator[Problem]:
         for inner in item.value:
             yield from _misplaced_references(inner, key)
     elif isinstance(item.value, str) and key not in _SECRETS and reads_as_reference(item.value):
-        yield Problem(
-            item.place,
-            f"{key}: ${{NAME}} and file:PATH are filled in only in {', '.join((*_SECRETS, *_SECRETS_BY_NAME))}",
-        )
+        where = f"{', '.join(_SECRETS)}, {' and '.join(_SECRETS_BY_NAME)}"
+        yield Problem(item.place, f"{key}: ${{NAME}} and file:PATH are filled in only in {where}")
 
 
 def _expand(data: dict[str, Any]) -> set[str]:
