@@ -202,6 +202,17 @@ def in_trouble(scene: Scene) -> int:
     return number
 
 
+async def test_twelve_alerts_two_seconds_apart_at_a_node_without_a_remedy_are_one_incident(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.error, inbox = None, Inbox(scene.database)
+    for k in range(12):
+        for number in take(inbox, alert(f"a{k}", sla=scene.sla), at=scene.clock.now()).opened:
+            assert await life_of(scene, number) == "escalated"
+        scene.clock.at += 2
+    assert scene.database.query("SELECT number, ending FROM incidents") == [{"number": 1, "ending": "escalated"}]
+    assert len(inbox.of(1)) == 12
+
+
 async def test_a_cause_that_a_human_has_is_told_once_for_all_slas_above_it(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     first = in_trouble(scene)

@@ -26,13 +26,15 @@ _NAMED = 5  # alerts that a timeline's line names; the rest are counted
 
 @dataclass
 class Accepted:
-    """What became of one message: new alerts and repeated ones, those of no SLA, incidents opened and joined."""
+    """What became of one message: new alerts and repeated ones, those of no SLA, incidents opened and joined, and which
+    of these had ended already and left their SLA unmet."""
 
     new: int = 0
     repeated: int = 0
     unmapped: int = 0
     opened: list[int] = field(default_factory=list)
     joined: list[int] = field(default_factory=list)
+    ended: set[int] = field(default_factory=set, compare=False)
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,15 @@ class Inbox:
             kind = "alert" if status == "firing" else "alert resolved"
             data = {"alerts": len(told), "source": told[0].source}
             self._cases.note_within(db, number, kind, _line(told), at, data)
-            self._after(db, number, status, told, at)
+            if status == "resolved":
+                if unmet.calm(db, number):
+                    self._cases.note_within(db, number, "calm", "none of its alerts fires any more", at)
+            elif number in result.ended:
+                self._worsen(db, number, told, at)
         return result
 
-    def _after(self, db: Writer, number: int, status: str, told: Sequence[Alert], at: float) -> None:
-        """What alerts mean for an incident that ended and whose SLA was left unmet."""
-        if status == "resolved":
-            if unmet.calm(db, number):
-                self._cases.note_within(db, number, "calm", "none of its alerts fires any more", at)
-            return
+    def _worsen(self, db: Writer, number: int, told: Sequence[Alert], at: float) -> None:
+        """Say so where an incident that ended is given a graver alert than all before."""
         worst = max(told, key=lambda alert: gravity(alert.labels))
         if unmet.worsened(db, number, gravity(worst.labels)):
             text = f"{worst.source}: {worst.title}: graver than what was told before"
@@ -108,6 +110,7 @@ class Inbox:
             number = self._cases.living_within(db, sla)
             if number is None and (left := unmet.left(db, sla, at - self._bound())) is not None:
                 number = left.incident
+                result.ended.add(number)
             if number is not None:
                 _add(result.joined, number, result.opened)
             elif over:
