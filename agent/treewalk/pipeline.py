@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from treewalk.desk import Desk, context_of, fix_of, found_by, look_for_proof, losses, preview
+from treewalk.desk import Desk, context_of, fix_of, found_by, look_for_proof, losses, mended_since, preview
 from treewalk.errors import SourceError, UsageError
 from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Verification, VerifySpec, plan_from_json
 from treewalk.model.condition import Answer
@@ -109,29 +109,12 @@ class _Life:
     async def _share(self, found: Mapping[str, Any]) -> None:
         desk = self.desk
         other = desk.cases.same_cause(self.number, found["node"], desk.clock.now() - desk.policy.unmet)
-        if other is None or await self._mended_since(other):
+        if other is None or await mended_since(desk, other, desk.cases.life(self.number)["opened"]):
             return
         why = f"{found['node']} is the cause of incident {other} too"
         if desk.cases.merge(self.number, other, why, desk.clock.now()):
             raise _Over("merged", why)
         self._need_open()
-
-    async def _mended_since(self, other: int) -> bool:
-        """Whether an incident that had ended before this one was opened has been mended meanwhile: nobody may have said
-        so, hence its SLAs are measured."""
-        desk, life = self.desk, self.desk.cases.life(other)
-        if life["state"] != "closed" or life["closed"] >= desk.cases.life(self.number)["opened"]:
-            return False
-        slas = desk.cases.slas(other)
-        for sla in slas:
-            try:
-                measured = await desk.measure(sla)
-            except UsageError:  # it is not in the trees any more
-                continue
-            if measured.status != "met":
-                return False
-            desk.cases.met([sla], desk.clock.now())
-        return True
 
     async def others(self, spec: VerifySpec) -> None:
         """The SLAs that came in with the same cause: each has to be met again too, or goes on in its own incident."""
