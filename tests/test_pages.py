@@ -1,6 +1,7 @@
 """The pages of `treewalk serve`, asked without a browser: who may look, who may change, and what is shown."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,13 +28,14 @@ from treewalk.model.tree import Forest, Node, Sla, Tree
 from treewalk.operations import Operations
 from treewalk.server.pages.gate import Refused, own_path
 from treewalk.server.pages.plots import plot
-from treewalk.server.pages.sessions import LASTS, TRIES, WITHIN, Sessions, Tries, good_name
+from treewalk.server.pages.sessions import LASTS, Sessions, good_name
 from treewalk.server.pages.shield import POLICY
 from treewalk.server.pages.slas import Look, rows_of
 from treewalk.server.pages.streams import MOST as streams_bound
 from treewalk.server.pages.streams import Streams, event
 from treewalk.server.pages.walks import MOST as walks_bound
 from treewalk.server.pages.walks import Walks
+from treewalk.server.rate import WRONG_BURST
 from treewalk.server.reloading import Reload
 from treewalk.server.web import Service, build
 
@@ -141,11 +143,18 @@ async def test_who_logs_out_is_out(pages: Asked) -> None:
     assert again.status_code == 303
 
 
-async def test_too_many_wrong_tokens_stop_even_the_right_one(pages: Asked) -> None:
-    for _ in range(TRIES):
-        assert (await pages.log_in(token="wrong")).status_code == 401
-    found = await pages.log_in()
-    assert (found.status_code, "try again in 10 min" in found.text) == (429, True)
+async def test_too_many_wrong_tokens_are_slowed_down_and_never_the_right_one(
+    pages: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(seconds: float) -> None: ...
+
+    monkeypatch.setattr("treewalk.server.pages.login.asyncio.sleep", at_once)
+    found = [(await pages.log_in(token="wrong")).status_code for _ in range(60)]
+    assert found[:WRONG_BURST] == [401] * WRONG_BURST
+    assert 429 in found[WRONG_BURST:]
+    late = await pages.log_in(token="wrong")
+    assert ("try again in" in late.text, "retry-after" in late.headers) == (True, True)
+    assert (await pages.log_in()).status_code == 303
 
 
 async def test_every_page_can_be_seen_with_an_empty_store_and_with_a_filled_one(pages: Asked) -> None:
@@ -491,15 +500,21 @@ def test_a_cookie_cannot_be_made_stretched_or_kept_after_the_token_changed() -> 
     assert sessions.read(cookie) is None
 
 
-def test_waits_after_wrong_tokens_end() -> None:
-    now = [0.0]
-    tries = Tries(lambda: now[0])
-    for _ in range(TRIES):
-        assert tries.wait("a") == 0
-        tries.wrong("a")
-    assert (tries.wait("a"), tries.wait("b")) == (WITHIN, 0)
-    now[0] += WITHIN
-    assert tries.wait("a") == 0
+def test_the_cookie_of_a_person_ends_with_their_own_token_and_cannot_be_made_with_the_shared_one() -> None:
+    people = {"anna": "annas", "berta": "bertas"}
+    sessions = Sessions("token", lambda: 0.0, people)
+    cookie, session = sessions.begin("anna", proven=True)
+    assert (session.name, session.proven) == ("anna", True)
+    assert sessions.read(cookie) == session
+    assert Sessions("token", lambda: 0.0, {**people, "berta": "other"}).read(cookie) == session
+    assert Sessions("token", lambda: 0.0, {**people, "anna": "other"}).read(cookie) is None
+    assert Sessions("token", lambda: 0.0).read(cookie) is None
+    shared, typed = sessions.begin("anna")
+    assert (typed.proven, sessions.read(shared)) == (False, typed)
+    forged = json.dumps(["anna", typed.nonce, typed.expires, True]).encode().hex()
+    assert sessions.read(f"{forged}.{sessions._signed('session', forged)}") is None
+    of_berta, _ = sessions.begin("berta", proven=True)
+    assert sessions.read(f"{cookie.partition('.')[0]}.{of_berta.partition('.')[2]}") is None
 
 
 @given(st.text())

@@ -6,13 +6,15 @@ import hashlib
 import hmac
 import json
 import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -234,6 +236,40 @@ def test_a_real_alertmanager_that_repeats_itself_opens_one_incident(tmp_path: Pa
             assert [one["number"] for one in incidents] == [1]
             unmapped = client.get("/api/alerts/unmapped").json()["alerts"]
             assert [one["hint"] for one in unmapped] == ['alerts: ["DiskFull"]']
+
+
+class Relay(BaseHTTPRequestHandler):
+    """Passes a webhook on to treewalk, and keeps what was sent and what was answered."""
+
+    target = ""
+    kept: ClassVar[list[tuple[dict[str, Any], dict[str, Any]]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {name: self.headers[name] for name in ("Authorization", "Content-Type")}
+        answer = httpx.post(f"{self.target}{self.path}", content=body, headers=headers)
+        self.kept.append((json.loads(body), answer.json()))
+        self.send_response(answer.status_code)
+        self.end_headers()
+
+    def log_message(self, *args: Any) -> None: ...
+
+
+@pytest.mark.needs("prometheus-alertmanager")
+def test_alerts_that_a_real_alertmanager_cut_off_are_counted_in_the_answer(tmp_path: Path) -> None:
+    short = ALERTMANAGER.replace("send_resolved: true", "send_resolved: true\n        max_alerts: 1")
+    workspace = with_server(write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"]))
+    with serving(workspace, environ=ENVIRON) as served, ThreadingHTTPServer(("127.0.0.1", 0), Relay) as relay:
+        Relay.target, Relay.kept = served.url, []
+        threading.Thread(target=relay.serve_forever, daemon=True).start()
+        with running_alertmanager(tmp_path / "am", f"http://127.0.0.1:{relay.server_port}", short) as sender:
+            alerts = [{"labels": {"team": "data", "sla": "fresh_one", "alertname": name}} for name in ("Stale", "Slow")]
+            httpx.post(f"{sender}/api/v2/alerts", json=alerts).raise_for_status()
+            cut = until(lambda: [one for one in Relay.kept if one[0]["truncatedAlerts"]], "a message that was cut off")
+        relay.shutdown()
+    sent, answer = cut[0]
+    assert (len(sent["alerts"]), sent["truncatedAlerts"]) == (1, 1)
+    assert (answer["truncated"], answer["new"] + answer["repeated"], answer["problems"]) == (1, 1, [])
 
 
 async def test_who_shows_nothing_gets_nothing(workspace: Path) -> None:

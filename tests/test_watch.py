@@ -149,6 +149,26 @@ async def test_a_change_that_could_not_be_told_is_told_again() -> None:
     assert len({(c.kind, c.since) for c in tries}) == 1
 
 
+async def test_each_measurement_that_is_met_is_noted_and_trouble_with_it_ends_no_watch() -> None:
+    clock, noted = StandingClock(0.0), []
+    said = iter(["met", "violated", "unknown", "met"])
+
+    async def measure(one: Sla) -> Measurement:
+        return Measurement(next(said), "r")  # type: ignore[arg-type]
+
+    async def met(name: str) -> None:
+        noted.append((name, clock.now()))
+        raise StoreError("the disk is full")
+
+    async def tell(change: Change) -> None: ...
+
+    watcher = Watcher([sla("a")], measure, settings(), clock, tell, met=met)
+    for _ in range(4):
+        await watcher._turn(watcher.slas[0])
+        clock.at += 30
+    assert noted == [("a", 0.0), ("a", 90.0)]
+
+
 async def test_a_violation_that_was_mended_and_is_back_is_told_again(tmp_path: Path) -> None:
     """A fix may hold just long enough for its proof, and break before the watch has seen it met."""
     database, clock, tries = SqliteDatabase(tmp_path / "m.db"), StandingClock(), list[Change]()

@@ -106,6 +106,48 @@ conditions: ❌ - `[BODY].state == "fresh"`, ✅ - `[STATUS] == 200`
 """
 
 
+def with_labels(labels: dict[str, Any]) -> bytes:
+    return json.dumps({"alerts": [{"status": "firing", "labels": labels}]}).encode()
+
+
+@pytest.mark.parametrize("place", [0, 200])
+def test_what_tells_the_sla_is_kept_of_ever_so_many_labels_and_the_rest_is_told(place: int) -> None:
+    labels = [(f"l{k:03}", "v" * 400) for k in range(4_997)]
+    labels[place:place] = [("alertname", "Stale"), ("sla", "orders"), ("severity", "critical")]
+    found = alertmanager.parse(with_labels(dict(labels)))
+    (alert,) = found.alerts
+    assert (alert.name, alert.labels["sla"], alert.labels["severity"]) == ("Stale", "orders", "critical")
+    assert len(alert.labels) == 64
+    assert found.problems == ("alert 1 has 5000 labels, of which 64 were kept",)
+
+
+@pytest.mark.parametrize("name", ["alertmanager", "grafana", "generic"])
+@pytest.mark.parametrize(
+    "differing",
+    [lambda x: {f"l{k}": "v" for k in range(99)} | {"z": x}, lambda x: {"q": "v" * 600 + x}, lambda x: {"q": [x]}],
+)
+def test_alerts_that_differ_in_what_is_not_kept_are_two_alerts(name: str, differing: Callable[[str], Any]) -> None:
+    names = set()
+    for one in "ab":
+        body = {"alerts": [{"status": "firing", "name": "A", "labels": {"alertname": "A", **differing(one)}}]}
+        names |= {alert.fingerprint for alert in PARSERS[name](json.dumps(body).encode()).alerts}
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("depth", [100, 900, 990, 2_000, 20_000, 90_000])
+def test_a_label_that_is_nested_ever_so_deeply_is_an_alert_or_a_clear_refusal(depth: int) -> None:
+    label = "[" * depth + "]" * depth
+    check(PARSERS["generic"], f'{{"name": "A", "labels": {{"a": {label}}}}}'.encode())
+
+
+def test_of_a_repeated_key_the_first_counts_and_the_order_stays() -> None:
+    text = b'{"alerts": [{"status": "firing", "status": "resolved", "labels": {"b": "1", "a": "2", "b": "3"}}]}'
+    (alert,) = alertmanager.parse(text).alerts
+    assert (alert.status, alert.labels) == ("firing", {"a": "2", "b": "1"})
+    (alert,) = alertmanager.parse(with_labels({"b": "1", "a": "2"})).alerts
+    assert list(alert.labels) == ["b", "a"]
+
+
 def test_lines_of_gatus_cannot_break() -> None:
     found = gatus.parse(LINES.encode())
     alert = found.alerts[0]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from treewalk.errors import SourceError
+from treewalk.errors import SourceError, UsageError
 from treewalk.model.acting import LOST, Context, Plan, PlannedStep, TriedFix, VerifySpec, plan_to_json
 from treewalk.model.condition import Answer, parse_condition
 from treewalk.model.diagnosis import Diagnosis, Measurement
@@ -155,6 +155,23 @@ async def look_for_proof(desk: Desk, spec: VerifySpec, sla: str, node: str) -> d
         except (SourceError, ValueError) as error:
             found[spec.check] = Answer("unknown", str(error))
     return found
+
+
+async def mended_since(desk: Desk, other: int, opened: float) -> bool:
+    """Whether an incident that had ended before another was opened has been mended meanwhile: nobody may have said so,
+    hence its SLAs are measured, and those that are met are kept as met."""
+    life = desk.cases.life(other)
+    if life["state"] != "closed" or life["closed"] >= opened:
+        return False
+    for sla in desk.cases.slas(other):
+        try:
+            measured = await desk.measure(sla)
+        except UsageError:  # it is not in the trees any more
+            continue
+        if measured.status != "met":
+            return False
+        desk.cases.met([sla], desk.clock.now())
+    return True
 
 
 def fix_of(found: Mapping[str, Any]) -> TriedFix:

@@ -12,7 +12,17 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from treewalk.desk import Desk, context_of, credited, fix_of, found_by, look_for_proof, losses, preview
+from treewalk.desk import (
+    Desk,
+    context_of,
+    credited,
+    fix_of,
+    found_by,
+    look_for_proof,
+    losses,
+    mended_since,
+    preview,
+)
 from treewalk.errors import SourceError, UsageError
 from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Verification, VerifySpec, plan_from_json
 from treewalk.model.condition import Answer
@@ -114,8 +124,8 @@ class _Life:
 
     async def _share(self, found: Mapping[str, Any]) -> None:
         desk = self.desk
-        other = desk.cases.same_cause(self.number, found["node"])
-        if other is None:
+        other = desk.cases.same_cause(self.number, found["node"], desk.clock.now() - desk.policy.unmet)
+        if other is None or await mended_since(desk, other, desk.cases.life(self.number)["opened"]):
             return
         why = f"{found['node']} is the cause of incident {other} too"
         if desk.cases.merge(self.number, other, why, desk.clock.now()):

@@ -170,8 +170,12 @@ class Cases(Protocol):
     def mending(self, number: int, nodes: Sequence[str]) -> int | None:
         """Another incident that is acting on one of these nodes, or proving that it helped."""
 
-    def same_cause(self, number: int, node: str) -> int | None:
-        """Another incident, of other SLAs and at work at the same time, whose root cause is this node too."""
+    def same_cause(self, number: int, node: str, since: float) -> int | None:
+        """Another incident, of other SLAs, whose root cause is this node too: at work at the same time, or escalated
+        after a time and not met since."""
+
+    def met(self, slas: Sequence[str], at: float) -> None:
+        """SLAs were measured and are met: no incident that ended leaves them unmet any more."""
 
     def merge(self, number: int, into: int, why: str, at: float) -> bool:
         """Make an incident a part of another: its SLAs and alerts go there, and it is closed. False: either is."""

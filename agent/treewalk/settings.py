@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -276,6 +277,7 @@ class PolicySettings(_Strict):
     approval: ApprovalSettings = Field(default_factory=ApprovalSettings)
     learning: LearningSettings = Field(default_factory=LearningSettings)
     after: Duration = 300.0
+    unmet: Duration = 14400.0  # how long an incident that a human has takes further alerts of its unmet SLAs; 0: never
     read_only: bool = False
 
 
@@ -305,6 +307,19 @@ class WebhooksSettings(_Strict):
     generic: WebhookSettings = Field(default_factory=WebhookSettings)
 
 
+def _network(value: str) -> str:
+    """An address or a network. Raises ValueError."""
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("write an address or a network, such as 10.0.0.7 or 10.0.0.0/24") from None
+    return value
+
+
+Network = Annotated[str, AfterValidator(_network)]
+PERSON = r"^\w[\w .@+-]{0,63}$"  # a name as the audit keeps it
+
+
 class RateSettings(_Strict):
     """How many messages one sender may send: so many a second, and so many at once after a silence."""
 
@@ -314,12 +329,15 @@ class RateSettings(_Strict):
 
 class ServerSettings(_Strict):
     """`treewalk serve`. `token` opens everything, `metrics_token` /metrics alone; without any secret only this machine
-    itself is listened to."""
+    itself is listened to. `users` are people with a token each: where there are any, only theirs change something.
+    `trusted_proxies` are those whose X-Forwarded-For counts."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=9470, ge=0, le=65535)
     token: SecretText | None = None
+    users: dict[Annotated[str, Field(pattern=PERSON)], SecretText] = Field(default_factory=dict)
     metrics_token: SecretText | None = None
+    trusted_proxies: list[Network] = Field(default_factory=list)
     webhooks: WebhooksSettings = Field(default_factory=WebhooksSettings)
     max_body: Size = Field(default=4_000_000, ge=1024, le=4_000_000)
     rate: RateSettings = Field(default_factory=RateSettings)

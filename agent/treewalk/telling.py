@@ -66,6 +66,7 @@ class Teller:
             question=question,
             over=row["state"] == "closed",
             ending=row["ending"] if row["state"] == "closed" else None,
+            worse=sum(one["kind"] == "worse" for one in row["timeline"]),
         )
 
     def graded(self, number: int, at: float) -> tuple[Graded, None]:

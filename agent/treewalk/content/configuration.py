@@ -17,6 +17,7 @@ from treewalk.settings import LokiSettings, PrometheusSettings, Settings
 _NAMED: dict[str, type[BaseModel]] = {"prometheus": PrometheusSettings, "loki": LokiSettings}
 
 _SECRETS = ("url", "bearer_token", "password", "token", "secret", "webhook_secret", "metrics_token")
+_SECRETS_BY_NAME = ("headers", "users")  # mappings of a name of the user's own to a secret
 
 
 def read_settings(item: Item, problems: list[Problem]) -> Settings:
@@ -45,16 +46,15 @@ def read_settings(item: Item, problems: list[Problem]) -> Settings:
 
 def _misplaced_references(item: Item, key: str) -> Iterator[Problem]:
     """`${NAME}` and `file:` where nobody fills them in: they would be taken as they stand."""
-    if isinstance(item.value, dict) and key != "headers":
+    if isinstance(item.value, dict) and key not in _SECRETS_BY_NAME:
         for name, inner in item.value.items():
             yield from _misplaced_references(inner, name)
     elif isinstance(item.value, list):
         for inner in item.value:
             yield from _misplaced_references(inner, key)
     elif isinstance(item.value, str) and key not in _SECRETS and reads_as_reference(item.value):
-        yield Problem(
-            item.place, f"{key}: ${{NAME}} and file:PATH are filled in only in {', '.join(_SECRETS)} and headers"
-        )
+        where = f"{', '.join(_SECRETS)}, {' and '.join(_SECRETS_BY_NAME)}"
+        yield Problem(item.place, f"{key}: ${{NAME}} and file:PATH are filled in only in {where}")
 
 
 def _expand(data: dict[str, Any]) -> set[str]:

@@ -49,6 +49,7 @@ def read_policy(
         approvers=tuple(settings.approval.approvers),
         users=() if named else tuple(users),
         after=settings.after,
+        unmet=settings.unmet,
         read_only=settings.read_only,
     )
 

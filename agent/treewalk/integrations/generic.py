@@ -13,12 +13,12 @@ from treewalk.errors import UsageError
 from treewalk.integrations.webhook import (
     MAX_ALERTS,
     clean,
-    fingerprint,
     given_name,
     json_of,
     long_table,
     moment,
-    parsed,
+    of_labels,
+    read,
     status_of,
     summary_of,
     table,
@@ -33,8 +33,7 @@ def parse(body: bytes) -> Parsed:
     entries = data.get("alerts", [data]) if isinstance(data, dict) else data
     if not isinstance(entries, list):
         raise UsageError('the message has to be one alert, a list of them, or {"alerts": [...]}')
-    left_out = max(0, len(entries) - MAX_ALERTS)
-    return parsed((_entry(k, one) for k, one in enumerate(entries[:MAX_ALERTS], 1)), left_out)
+    return read(entries, _entry, max(0, len(entries) - MAX_ALERTS))
 
 
 def _entry(number: int, entry: Any) -> Alert | str:
@@ -52,7 +51,7 @@ def _entry(number: int, entry: Any) -> Alert | str:
         return f"alert {number} has neither name nor sla"
     return Alert(
         source="generic",
-        fingerprint=given_name(entry.get("id")) or fingerprint(name, labels),
+        fingerprint=given_name(entry.get("id")) or of_labels(entry.get("labels"), labels, name),
         status=status,
         name=name,
         labels=labels,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from treewalk.model.alert import Alert, AlertStatus, Parsed
 MAX_BODY = 4_000_000  # bytes
 MAX_ALERTS = 2000  # of one message
 _MAX_LABELS = 64
+_FIRST = ("alertname", "treewalk_sla", "sla", "gatus_check", "severity", "priority")  # labels that are never left out
 _SHORT, _LONG = 500, 4000  # characters of a name or label, of an annotation
 _NAME = 100  # characters of the name by which a sender knows an alert
 _MAX_PROBLEMS = 20
@@ -51,7 +52,8 @@ def json_of(text: str, sender: str) -> Any:
 
 def _first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Of a repeated key the first, so that what is spliced into a later text cannot replace what came before."""
-    return dict(reversed(pairs))
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else dict(reversed(pairs))
 
 
 def clean(value: Any, limit: int = _SHORT) -> str:
@@ -72,9 +74,11 @@ def clean(value: Any, limit: int = _SHORT) -> str:
 
 
 def table(value: Any, limit: int = _SHORT) -> dict[str, str]:
-    """Labels or annotations: the first of them, as clean text."""
+    """Labels or annotations: the first of them, as clean text, but before all those that treewalk itself goes by."""
     if not isinstance(value, dict):
         return {}
+    if len(value) > _MAX_LABELS:
+        value = {key: value[key] for key in (*(one for one in _FIRST if one in value), *value)}
     found: dict[str, str] = {}
     for key, inner in value.items():
         if len(found) >= _MAX_LABELS:
@@ -117,6 +121,28 @@ def fingerprint(*parts: str | Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def of_labels(given: Any, labels: Mapping[str, str], *more: str) -> str:
+    """The fingerprint of an alert by its labels: as they were given, where some were left out or cut off, since two
+    alerts may differ in just that."""
+    if not isinstance(given, dict) or not (len(given) > _MAX_LABELS or any(_is_cut(one) for one in given.values())):
+        return fingerprint(*more, labels)
+    try:
+        whole = json.dumps(given, sort_keys=True)
+    except RecursionError:  # what could be read may still be nested too deeply to be written
+        return fingerprint(*more, labels)
+    return fingerprint(*more, hashlib.sha256(whole.encode()).hexdigest())
+
+
+def _is_cut(value: Any) -> bool:
+    return isinstance(value, dict | list) or (isinstance(value, str) and len(value) > _SHORT)
+
+
+def left_out(number: int, given: Any) -> Iterator[str]:
+    """Says of an alert that not all of its labels were kept, where that is so."""
+    if isinstance(given, dict) and len(given) > _MAX_LABELS:
+        yield f"alert {number} has {len(given)} labels, of which {_MAX_LABELS} were kept"
+
+
 def given_name(value: Any) -> str:
     """The name that a sender gives an alert; a long one as a hash, since cut off it could be another's too."""
     found = clean(value, _LONG)
@@ -151,9 +177,21 @@ def grouped(body: bytes, source: Literal["alertmanager", "grafana"]) -> Parsed:
     entries = data.get("alerts") if isinstance(data, dict) else None
     if not isinstance(entries, list):
         raise UsageError(f'the message of {source} has no list "alerts"; is it sent to the right address?')
-    left_out = count(data.get("truncatedAlerts")) + max(0, len(entries) - MAX_ALERTS)
+    cut = count(data.get("truncatedAlerts")) + max(0, len(entries) - MAX_ALERTS)
     group = status_of(data.get("status"))
-    return parsed((_entry(k, one, source, group) for k, one in enumerate(entries[:MAX_ALERTS], 1)), left_out)
+    return read(entries, lambda k, one: _entry(k, one, source, group), cut)
+
+
+def read(entries: Sequence[Any], entry: Callable[[int, Any], Alert | str], truncated: int) -> Parsed:
+    """The alerts of a list, so many as are read of one message. Raises UsageError when none is understood."""
+
+    def found() -> Iterator[Alert | str]:
+        for number, one in enumerate(entries[:MAX_ALERTS], 1):
+            yield entry(number, one)
+            if isinstance(one, dict):
+                yield from left_out(number, one.get("labels"))
+
+    return parsed(found(), truncated)
 
 
 def count(value: Any) -> int:
@@ -172,7 +210,7 @@ def _entry(number: int, entry: Any, source: str, group: AlertStatus | None) -> A
         return f"alert {number} has no labels"
     return Alert(
         source=source,
-        fingerprint=given_name(entry.get("fingerprint")) or fingerprint(labels),
+        fingerprint=given_name(entry.get("fingerprint")) or of_labels(entry.get("labels"), labels),
         status=status,
         name=labels.get("alertname") or "an alert without a name",
         labels=labels,

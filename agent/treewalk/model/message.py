@@ -34,8 +34,8 @@ class Question:
 class Message:
     """What a channel is to show. The same `key` is the same message: a later one replaces it where it can be edited.
 
-    `question` stands while an answer is wanted; `over` when nothing more will come, `ending` how it came to that, where
-    it is an incident; `tags` are the SLA's.
+    `question` stands while an answer is wanted; `over` when nothing more will come, but for `worse`: how often it got
+    worse after that. `ending` is how an incident came to be over; `tags` are the SLA's.
     """
 
     key: str
@@ -48,3 +48,4 @@ class Message:
     question: Question | None = None
     over: bool = False
     ending: str | None = None
+    worse: int = 0

@@ -148,6 +148,7 @@ class Policy:
     approvers: tuple[str, ...] = ()
     users: tuple[tuple[str, str], ...] = ()  # a channel, and the name of one whose id it checks
     after: float = 300.0
+    unmet: float = 14400.0  # for so long an incident that a human has takes what comes about its unmet SLAs
     read_only: bool = False
 
     def may_approve(self, who: str, via: str) -> bool:

@@ -82,11 +82,12 @@ def held(severity: Severity, at: float, quiet: Iterable[Quiet]) -> Quiet | None:
 def unanswered_since(timeline: Iterable[Mapping[str, Any]], ending: str | None) -> float | None:
     """Since when an incident has waited for a human who has not answered; None when it does not.
 
-    It waits while it asks, and after it ended escalated, until somebody answers or acknowledges.
+    It waits while it asks, and after it ended escalated, until somebody answers or acknowledges; and again when a
+    graver alert comes after that.
     """
     since: float | None = None
     for row in timeline:
-        if row["kind"] == "asking" or (row["kind"] == "closed" and ending == "escalated"):
+        if row["kind"] == "asking" or (row["kind"] in ("closed", "worse") and ending == "escalated"):
             since = row["at"] if since is None else since
         elif row["kind"] in _ANSWERS or row["kind"] == "closed":
             since = None

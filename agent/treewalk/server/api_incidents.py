@@ -108,7 +108,8 @@ def _decisions(api: FastAPI, service: Service) -> None:
         """Approve or deny the plan of that digest. The first answer of a listed approver counts, and only that."""
         service.may_change(request)
         number_in_range(number)
-        return {"result": await asyncio.to_thread(_answer, service, number, given)}
+        who = service.person(request) or given.who  # who shows a token of their own is that person, whatever they say
+        return {"result": await asyncio.to_thread(_answer, service, number, given, who)}
 
     @api.post(
         "/api/incidents/{number}/cancel",
@@ -123,17 +124,17 @@ def _decisions(api: FastAPI, service: Service) -> None:
         return {"cancelled": await asyncio.to_thread(service.operations.cancel, number_in_range(number), who)}
 
 
-def _answer(service: Service, number: int, given: shapes.Answer) -> str:
+def _answer(service: Service, number: int, given: shapes.Answer, who: str) -> str:
     operations = service.operations
     life = operations.cases.life(number)
-    if not operations.policy.may_approve(given.who, "http"):
+    if not operations.policy.may_approve(who, "http"):
         said = {"digest": given.digest, "granted": given.granted, "via": "http"}
-        operations.audit.add(operations.app.clock.now(), "answer refused", given.who, said, number)
-        raise HTTPException(403, f"{given.who[:80]!r} is not one of policy.approval.approvers")
+        operations.audit.add(operations.app.clock.now(), "answer refused", who, said, number)
+        raise HTTPException(403, f"{who[:80]!r} is not one of policy.approval.approvers")
     if life["state"] == "asking" and given.digest != life["digest"]:  # a program gives the whole of it
         raise HTTPException(409, _NOT_RECORDED["not asked"])
     try:
-        result = operations.answer(number, given.who, given.granted, "http", digest=given.digest)
+        result = operations.answer(number, who, given.granted, "http", digest=given.digest)
     except UsageError as error:
         raise HTTPException(409, str(error)) from None
     if result != "recorded":

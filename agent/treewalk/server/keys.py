@@ -14,6 +14,7 @@ from treewalk.errors import SettingsError
 from treewalk.settings import ServerSettings, WebhookSettings
 
 _PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+NEED_PERSON = "this token may only look: server.users in treewalk.yaml names people, whose own tokens change something"
 SOURCES = ("alertmanager", "gatus", "grafana", "generic")
 
 
@@ -54,23 +55,58 @@ class Key:
 
 @dataclass(frozen=True, repr=False)
 class Keys:
-    """The server's own key, which opens everything, one for each sender of alerts, and one that opens the metrics."""
+    """The server's own key, one for each sender of alerts, one that opens the metrics, and one for each person.
+
+    The server's own key opens everything, but where there are people: then only theirs change something.
+    """
 
     server: Key
     webhooks: Mapping[str, Key]
     metrics: Key
+    people: Mapping[str, Key]
 
     @property
     def none(self) -> bool:
         """No secret is configured at all."""
-        return all(key.empty for key in (self.server, self.metrics, *self.webhooks.values()))
+        return all(key.empty for key in (*self.general, self.metrics, *self.webhooks.values()))
+
+    @property
+    def general(self) -> tuple[Key, ...]:
+        """Those that open everything that is only looked at."""
+        return (self.server, *self.people.values())
+
+    @property
+    def shut(self) -> bool:
+        """No secret opens the pages and the API."""
+        return all(key.empty for key in self.general)
+
+    def person(self, authorization: str) -> str | None:
+        """Whose token an Authorization header shows. All are tried, whichever fits: the time tells nothing."""
+        shown = [name for name, key in self.people.items() if key.shown(authorization)]
+        return shown[0] if shown else None
 
 
 def keys_of(settings: ServerSettings, resolve: Callable[[str], str]) -> Keys:
-    """The keys with their secrets filled in. Raises SettingsError for one that is missing or empty."""
+    """The keys with their secrets filled in. Raises SettingsError for one that is missing or empty, and for a person's
+    token that is another secret too."""
     hooks = {name: _key(f"webhooks.{name}", getattr(settings.webhooks, name), resolve) for name in SOURCES}
     metrics = Key(token=_secret("metrics_token", settings.metrics_token, resolve))
-    return Keys(Key(token=_secret("token", settings.token, resolve)), hooks, metrics)
+    people = {name: Key(token=_secret(f"users.{name}", text, resolve)) for name, text in settings.users.items()}
+    found = Keys(Key(token=_secret("token", settings.token, resolve)), hooks, metrics, people)
+    _need_own(found)
+    return found
+
+
+def _need_own(keys: Keys) -> None:
+    """Whose token is whose has to be certain. Raises SettingsError."""
+    others = (keys.server, keys.metrics, *keys.webhooks.values())
+    taken = {secret for key in others for secret in (key.token, key.secret) if secret is not None}
+    for name, key in keys.people.items():
+        if key.token in taken:
+            raise SettingsError(
+                f"server.users.{name}: this token is another secret of the server too; give it one of its own"
+            )
+        taken.add(str(key.token))
 
 
 def _key(where: str, settings: WebhookSettings, resolve: Callable[[str], str]) -> Key:

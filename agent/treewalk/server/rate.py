@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+WRONG_PER_SECOND, WRONG_BURST = 0.1, 20  # wrong secrets of one address
 _SENDERS = 10_000  # that are remembered; the one that was silent longest is forgotten first
 
 

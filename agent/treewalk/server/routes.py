@@ -30,14 +30,14 @@ _TOLD = {
     404: "There is none of that name.",
     409: "It is not the time for that.",
     413: "The body is too large (server.max_body).",
-    429: "Too many messages (server.rate); Retry-After says when to come again.",
+    429: "Too many messages (server.rate), or too many wrong secrets; Retry-After says when to come again.",
     503: "The memory cannot be used now; Retry-After says when to come again.",
 }
 
 
 def refusals(*codes: int) -> Answers:
     """The documented refusals of a route; those of a missing token and of a memory that is away are everybody's."""
-    found: Answers = {code: {"model": Refusal, "description": _TOLD[code]} for code in (401, 403, *codes, 503)}
+    found: Answers = {code: {"model": Refusal, "description": _TOLD[code]} for code in (401, 403, *codes, 429, 503)}
     found[422] = {"model": Unprocessable, "description": "A parameter or the body was not understood."}
     return found
 

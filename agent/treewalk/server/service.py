@@ -15,9 +15,10 @@ from treewalk.model.diagnosis import Measurement
 from treewalk.model.events import Event
 from treewalk.model.redact import redact
 from treewalk.server.collector import Collector
-from treewalk.server.keys import Key, Keys, from_elsewhere
+from treewalk.server.keys import NEED_PERSON, Key, Keys, from_elsewhere
 from treewalk.server.measures import Measures
-from treewalk.server.rate import Rate
+from treewalk.server.rate import WRONG_BURST, WRONG_PER_SECOND, Rate
+from treewalk.server.senders import networks, sender
 from treewalk.settings import ServerSettings
 from treewalk.spans import span
 from treewalk.stages.route import Route, Router
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from treewalk.server.watching import Watch
 
 _SAY_AGAIN = 60.0  # seconds between two lines about what was not understood of one sender
+_BEARER = {"WWW-Authenticate": 'Bearer realm="treewalk"'}
 _LARGE = 50_000  # bytes from which a body is read beside the loop
 PARSERS: Mapping[str, Callable[[bytes], Parsed]] = {
     "alertmanager": alertmanager.parse,
@@ -62,7 +64,7 @@ class Service:
         self.operations, self.settings, self.keys, self.opened = operations, settings, keys, opened
         self._say = say
         self.started = operations.app.clock.now()
-        self.inbox = Inbox(operations.app.database)
+        self.inbox = Inbox(operations.app.database, lambda: self.operations.policy.unmet)
         self.router = Router(operations.app.workspace.forest.slas.values())
         self.collector = Collector(self.inbox, self._route, operations.app.clock.now)
         self.measures = Measures(lambda: self.operations, self.inbox, PARSERS)
@@ -70,6 +72,7 @@ class Service:
         operations.journal = self.measures.counting(operations.journal)
         self.rate = Rate(settings.rate.per_second, settings.rate.burst, operations.app.clock.monotonic)
         self._said: dict[str, float] = {}
+        self.wrong = Rate(WRONG_PER_SECOND, WRONG_BURST, operations.app.clock.monotonic)
         self.latest: dict[str, tuple[float, Measurement]] = {}
         self.reloader: Reloader | None = None
         self.reloaded: Reload | None = None
@@ -80,6 +83,10 @@ class Service:
         """Count a measurement of the watch, and keep the newest for whoever looks."""
         self.latest[sla] = self.operations.app.clock.now(), found
         self.measures.measured(sla, found)
+
+    async def met(self, sla: str) -> None:
+        """Keep that an SLA is met, where an incident had left it unmet. Raises StoreError."""
+        await asyncio.to_thread(self.inbox.met, sla, self.operations.app.clock.now())
 
     def note_reload(self, found: Reload) -> None:
         """Keep how the last reading of the files went."""
@@ -109,12 +116,14 @@ class Service:
         key = self.keys.webhooks[source]
         signature = request.headers.get(key.signature_header, "") if key.secret else ""
         if not signature:  # else only the body can tell
-            self._check(request, source, (self.keys.server, key))
-        self._slow_down(source, request)
+            self._check(request, source, (*self.keys.general, key))
+            self._slow_down(source, request)
         body = await self.body(source, request)
-        if signature and not key.signed(signature, body):
-            self.measures.refused(source, "not allowed")
-            raise HTTPException(401, "the signature does not fit the body")
+        if signature:  # nothing is taken from a sender's bucket by who only claims to be that sender
+            if not key.signed(signature, body):
+                self.measures.refused(source, "not allowed")
+                raise self._wrong(request, "the signature does not fit the body")
+            self._slow_down(source, request)
         parse = PARSERS[source]
         try:
             found = await asyncio.to_thread(parse, body) if len(body) > _LARGE else parse(body)
@@ -150,7 +159,7 @@ class Service:
 
     def _slow_down(self, source: str, request: Request) -> None:
         """Whether this sender sends too much. Raises HTTPException that says when to come again."""
-        seconds = self.rate.wait(source, request.client.host if request.client else "")
+        seconds = self.rate.wait(source, self.address(request))
         if seconds:
             self.measures.refused(source, "too many")
             # Alertmanager sends again at once after a 503 only; after a 429, when its group is due (decision 105).
@@ -183,18 +192,31 @@ class Service:
 
     def may(self, request: Request) -> None:
         """Whether this request may read. Raises HTTPException."""
-        self._check(request, None, (self.keys.server,))
+        self._check(request, None, self.keys.general)
 
     def may_scrape(self, request: Request) -> None:
         """Whether this request may read the metrics. Raises HTTPException."""
-        self._check(request, None, (self.keys.server, self.keys.metrics))
+        self._check(request, None, (*self.keys.general, self.keys.metrics))
 
     def may_change(self, request: Request) -> str:
-        """Whether this request may throw switches, which needs the token always; who it is, for the audit."""
-        if self.keys.server.empty:
+        """Whether this request may throw switches, which needs a token always; who it is, for the audit."""
+        if self.keys.shut:
             raise HTTPException(403, "set server.token in treewalk.yaml to do this over HTTP")
         self.may(request)
-        return f"http {request.client.host if request.client else 'unknown'}"
+        person = self.person(request)
+        if person is None and self.keys.people:
+            raise HTTPException(403, NEED_PERSON)
+        return f"http {person or self.address(request) or 'unknown'}"
+
+    def person(self, request: Request) -> str | None:
+        """Whose token this request shows, where people have tokens of their own."""
+        return self.keys.person(request.headers.get("authorization", ""))
+
+    def address(self, request: Request) -> str:
+        """The address of whoever sends a request, also behind a proxy that is trusted; empty where there is none."""
+        peer = request.client.host if request.client else ""
+        proxies = networks(self.settings.trusted_proxies)
+        return sender(peer, request.headers.getlist("x-forwarded-for"), proxies) if proxies else peer
 
     def _check(self, request: Request, source: str | None, keys: Sequence[Key]) -> None:
         if self.keys.none:
@@ -212,4 +234,12 @@ class Service:
         if all(key.empty for key in keys):
             what = f"server.webhooks.{source}" if source else "server.token"
             raise HTTPException(403, f"there are secrets, but none for this address: set {what} in treewalk.yaml")
-        raise HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Bearer realm="treewalk"'})
+        why = "a token is needed"
+        raise self._wrong(request, why) if given else HTTPException(401, why, _BEARER)
+
+    def _wrong(self, request: Request, why: str) -> HTTPException:
+        """What a wrong secret is answered with; who shows many is told to wait. A right one is never asked how many."""
+        seconds = self.wrong.wait("secrets", self.address(request))
+        if seconds:
+            return HTTPException(429, "too many wrong secrets from this address", {"Retry-After": str(seconds)})
+        return HTTPException(401, why, _BEARER)

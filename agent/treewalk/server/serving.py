@@ -62,6 +62,7 @@ async def _serve(operations: Operations, settings: ServerSettings, host: str, sa
         say,
         service.measured,
         lambda sla, since: asyncio.to_thread(service.inbox.mended, SOURCE, sla, since),
+        service.met,
     )
     blindness = Blindness(Outbox(operations.app.database), service.watch.seen, lambda: _settling(service.operations))
     carrying = Carrying(operations, say, blindness)

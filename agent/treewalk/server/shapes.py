@@ -137,11 +137,12 @@ class Questions(Shape):
 
 
 class Answer(Shape):
-    """A human's answer to the plan of that digest. `who` is a name of `policy.approval.approvers`."""
+    """A human's answer to the plan of that digest. `who` is a name of `policy.approval.approvers`; who shows a token of
+    `server.users` is that person, and need not say so."""
 
     digest: str = Field(min_length=1, max_length=200)
     granted: bool
-    who: str = Field(min_length=1, max_length=200)
+    who: str = Field(default="", max_length=200)
 
 
 class Answered(Shape):

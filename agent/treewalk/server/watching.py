@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -34,8 +35,15 @@ _MINUTE = 60.0
 _NONE: Mapping[str, Blind] = {}
 
 
+Met = Callable[[str], Awaitable[None]]
+
+
 async def _never(sla: str, since: float) -> bool:
     return False
+
+
+async def _nothing(sla: str) -> None:
+    pass
 
 
 class Watcher:
@@ -43,7 +51,8 @@ class Watcher:
 
     `tell` is given each change; where it raises a TreewalkError the change is told again with the next measurement.
     `say` takes a line for the person, `measured` every measurement. `mended` says whether the violation of an SLA that
-    was told as one since a time was seen to: is it violated then, that is another violation.
+    was told as one since a time was seen to: is it violated then, that is another violation. `met` is told each time
+    that an SLA is met.
     """
 
     def __init__(
@@ -56,8 +65,9 @@ class Watcher:
         say: Callable[[str], None] = lambda line: None,
         measured: Callable[[str, Measurement], None] = lambda sla, found: None,
         mended: Mended = _never,
+        met: Met = _nothing,
     ) -> None:
-        self._mended = mended
+        self._mended, self._met = mended, met
         self.slas, self.settings, self.rule = tuple(slas), settings, rule_of(settings)
         self.rows: dict[str, Row] = {}
         self._measure, self._clock, self._tell, self._say, self._measured = measure, clock, tell, say, measured
@@ -91,6 +101,8 @@ class Watcher:
             row, changes = closed(row, sla.name, at)
         else:
             self._measured(sla.name, found)
+            if found.status == "met":
+                await self._note_met(sla.name)
             row, changes = advance(row, sla.name, found, at, self.rule)
         try:
             for change in changes:
@@ -105,6 +117,10 @@ class Watcher:
             return await self._mended(sla, since)
         except TreewalkError:  # it is asked again with the next measurement
             return False
+
+    async def _note_met(self, sla: str) -> None:
+        with contextlib.suppress(TreewalkError):  # it is told again with the next measurement
+            await self._met(sla)
 
     async def _look(self, sla: Sla) -> Measurement | None:
         """The SLA's measurement now, or None while its window is closed."""
@@ -128,8 +144,9 @@ class Watch:
         say: Callable[[str], None],
         measured: Callable[[str, Measurement], None],
         mended: Mended = _never,
+        met: Met = _nothing,
     ) -> None:
-        self.watching, self._mended = 0, mended
+        self.watching, self._mended, self._met = 0, mended, met
         self._take, self._say, self._measured = take, say, measured
         self._watcher: Watcher | None = None
         self._task: asyncio.Task[None] | None = None
@@ -151,7 +168,7 @@ class Watch:
             self._say(f"not watched, because they have no sla.query: {', '.join(without)}")
         self.watching = len(found)
         watcher = Watcher(
-            found, measuring(app), settings, app.clock, self._tell, self._say, self._measured, self._mended
+            found, measuring(app), settings, app.clock, self._tell, self._say, self._measured, self._mended, self._met
         )
         kept = {sla.name: before[sla.name] for sla in found if sla.name in before}
         watcher.rows = {**remembered(found, firing, app.clock.now(), blind), **kept}

@@ -12,7 +12,7 @@ def acknowledge(database: Database, cases: Casebook, number: int, who: str, via:
     cases.life(number)
     with database.writing() as db:
         rows = db.query(
-            "SELECT kind FROM timeline WHERE incident = ? AND kind IN ('acknowledged', 'asking', 'closed')"
+            "SELECT kind FROM timeline WHERE incident = ? AND kind IN ('acknowledged', 'asking', 'closed', 'worse')"
             " ORDER BY id DESC LIMIT 1",
             [number],
         )

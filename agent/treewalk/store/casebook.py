@@ -10,6 +10,7 @@ from treewalk.errors import UsageError
 from treewalk.model.acting import Approval, Plan, canonical, plan_to_json
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.model.redact import redact
+from treewalk.store import unmet
 from treewalk.store.audit import append
 from treewalk.store.cleaning import cleaned, cleaned_text
 from treewalk.store.database import Database, Writer
@@ -129,6 +130,7 @@ class Casebook:
             if changed:
                 _note(db, number, at, "closed", f"{ending}: {why}", {})
                 append(db, at, "close", "treewalk", {"ending": ending, "why": why}, number)
+                unmet.ended(db, number, ending, at)
                 if ending == "resolved" and (alert := came_late(db, number)) is not None:
                     self._go_on(db, number, alert, at)
         return bool(changed)
@@ -204,18 +206,25 @@ class Casebook:
         )
         return next((int(row["number"]) for row in rows if row["node"] in nodes), None)
 
-    def same_cause(self, number: int, node: str) -> int | None:
+    def same_cause(self, number: int, node: str, since: float) -> int | None:
         """Another incident whose root cause is this node too: one that got there first and has not begun its proof, or
-        one that was escalated while this one was open already. Never one of the same SLA."""
+        one that was escalated, while this one was open already or after a time `since` with an SLA that was not met
+        again. Never one of the same SLA."""
         rows = self.database.query(
             "SELECT other.number AS number FROM incidents AS other JOIN incidents AS this ON this.number = ?"
             " WHERE other.number != this.number AND other.root_node = ? AND other.sla != this.sla"
             " AND (other.state IN ('planned', 'waiting', 'asking', 'acting')"
-            " OR (other.ending = 'escalated' AND other.closed >= this.opened))"
+            " OR (other.ending = 'escalated' AND (other.closed >= this.opened"
+            " OR EXISTS (SELECT 1 FROM unmet WHERE unmet.incident = other.number AND unmet.since > ?))))"
             " ORDER BY other.number LIMIT 1",
-            [number, node],
+            [number, node, since],
         )
         return int(rows[0]["number"]) if rows else None
+
+    def met(self, slas: Sequence[str], at: float) -> None:
+        """These SLAs were measured and are met: no incident that ended leaves them unmet any more."""
+        with self.database.writing() as db:
+            unmet.met(db, slas, at)
 
     def merge(self, number: int, into: int, why: str, at: float) -> bool:
         """Make an incident a part of another: its SLAs and alerts go there, and it is closed as `merged`. False when
@@ -250,6 +259,7 @@ class Casebook:
                 " outcome = ? WHERE number = ?",
                 [redact(why)[:4000], at, at, canonical({"merged_into": into}), number],
             )
+            unmet.joined(db, into)
             _note(db, into, at, "joined", f"{', '.join(slas)} is violated by the same node (incident {number})", {})
             _note(db, number, at, "closed", f"merged: {why}", {"into": into})
             append(db, at, "close", "treewalk", {"ending": "merged", "into": into, "why": why}, number)
@@ -336,6 +346,8 @@ class Casebook:
         """Take a switch back; whether it was on."""
         with self.database.writing() as db:
             changed = db.execute("DELETE FROM switches WHERE name = ?", [name])
+            if changed:
+                unmet.let_go_of_refused(db)
             append(db, at, f"{name} off", who, {"was_on": bool(changed)})
         return bool(changed)
 

@@ -12,25 +12,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from treewalk.model.acting import canonical
-from treewalk.model.alert import Alert
+from treewalk.model.alert import Alert, gravity
 from treewalk.model.redact import redact
 from treewalk.stages.route import Route
+from treewalk.store import unmet
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import Database, Writer
 
 AGAIN = 600.0  # seconds in which the same alert without a time of its own is a repetition, whatever became of it
+UNMET = 14400.0  # seconds in which an incident that ended takes further alerts of its unmet SLA
 _NAMED = 5  # alerts that a timeline's line names; the rest are counted
 
 
 @dataclass
 class Accepted:
-    """What became of one message: new alerts and repeated ones, those of no SLA, incidents opened and joined."""
+    """What became of one message: new alerts and repeated ones, those of no SLA, incidents opened and joined, and which
+    of these had ended already and left their SLA unmet."""
 
     new: int = 0
     repeated: int = 0
     unmapped: int = 0
     opened: list[int] = field(default_factory=list)
     joined: list[int] = field(default_factory=list)
+    ended: set[int] = field(default_factory=set, compare=False)
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,20 @@ class _Row:
 
 
 class Inbox:
-    """The table of alerts. Every method raises StoreError; times are Unix seconds."""
+    """The table of alerts. Every method raises StoreError; times are Unix seconds.
 
-    def __init__(self, database: Database) -> None:
-        self.database, self._cases = database, Casebook(database)
+    `bound` gives the seconds in which an incident that ended takes further alerts of its unmet SLA.
+    """
+
+    def __init__(self, database: Database, bound: Callable[[], float] = lambda: UNMET) -> None:
+        self.database, self._cases, self._bound = database, Casebook(database), bound
 
     def accept(self, messages: Sequence[Sequence[Alert]], route: Callable[[Alert], Route], at: float) -> list[Accepted]:
         """Take in the alerts of several messages in one transaction, committed to disk when this returns.
 
         The same event again (source, fingerprint, start, status) makes nothing new. An alert that fires is attached to
-        the living incident of its SLA, or opens one; one that is resolved writes a line there and opens nothing; one
-        of no SLA is kept.
+        the living incident of its SLA, or to the one that ended without mending it, as long as it was not met since;
+        or opens one. One that is resolved writes a line there and opens nothing; one of no SLA is kept.
         """
         with self.database.writing() as db:
             return [self._message(db, alerts, route, at) for alerts in messages]
@@ -62,7 +69,7 @@ class Inbox:
         lines: dict[tuple[int, str], list[Alert]] = {}
         for alert in alerts:
             found = route(alert)
-            row = _keep(db, alert, found, at)
+            row = _keep(db, alert, found, at, at - self._bound())
             if row is None:
                 result.repeated += 1
                 continue
@@ -75,7 +82,19 @@ class Inbox:
             kind = "alert" if status == "firing" else "alert resolved"
             data = {"alerts": len(told), "source": told[0].source}
             self._cases.note_within(db, number, kind, _line(told), at, data)
+            if status == "resolved":
+                if unmet.calm(db, number):
+                    self._cases.note_within(db, number, "calm", "none of its alerts fires any more", at)
+            elif number in result.ended:
+                self._worsen(db, number, told, at)
         return result
+
+    def _worsen(self, db: Writer, number: int, told: Sequence[Alert], at: float) -> None:
+        """Say so where an incident that ended is given a graver alert than all before."""
+        worst = max(told, key=lambda alert: gravity(alert.labels))
+        if unmet.worsened(db, number, gravity(worst.labels)):
+            text = f"{worst.source}: {worst.title}: graver than what was told before"
+            self._cases.note_within(db, number, "worse", text, at)
 
     def _incidents(
         self, db: Writer, alert: Alert, row: _Row, found: Route, at: float, result: Accepted
@@ -89,6 +108,9 @@ class Inbox:
         numbers = []
         for sla in found.slas:
             number = self._cases.living_within(db, sla)
+            if number is None and (left := unmet.left(db, sla, at - self._bound())) is not None:
+                number = left.incident
+                result.ended.add(number)
             if number is not None:
                 _add(result.joined, number, result.opened)
             elif over:
@@ -98,6 +120,12 @@ class Inbox:
                 result.opened.append(number)
             numbers.append(number)
         return tuple(dict.fromkeys(numbers))
+
+    def met(self, sla: str, at: float) -> None:
+        """An SLA was measured and is met: what comes about it from now on is something new."""
+        if self.database.query("SELECT 1 AS one FROM unmet WHERE sla = ? AND since < ?", [sla, at]):
+            with self.database.writing() as db:
+                unmet.met(db, [sla], at)
 
     def of(self, number: int) -> list[Mapping[str, Any]]:
         """The alerts of an incident, in the order in which they came."""
@@ -152,9 +180,9 @@ def _add(numbers: list[int], number: int, but: Sequence[int]) -> None:
         numbers.append(number)
 
 
-def _keep(db: Writer, alert: Alert, found: Route, at: float) -> _Row | None:
+def _keep(db: Writer, alert: Alert, found: Route, at: float, unmet_since: float) -> _Row | None:
     """The new row of an alert, or None when it is there already."""
-    starts = alert.starts_at if alert.starts_at is not None else _episode(db, alert, at)
+    starts = alert.starts_at if alert.starts_at is not None else _episode(db, alert, at, unmet_since)
     repeated = db.execute(
         "UPDATE alerts SET seen = seen + 1, last_seen = ? WHERE source = ? AND fingerprint = ? AND starts = ?"
         " AND status = ?",
@@ -183,11 +211,12 @@ def _keep(db: Writer, alert: Alert, found: Route, at: float) -> _Row | None:
     return _Row(int(rows[0]["id"]), starts)
 
 
-def _episode(db: Writer, alert: Alert, at: float) -> float:
+def _episode(db: Writer, alert: Alert, at: float, unmet_since: float) -> float:
     """When the episode of an alert without a time of its own began, as far as it can be known.
 
     Resolved: with the last one that fired. Firing: again with the last one, when that is not resolved and its incident
-    lives or it came a moment ago (its sender may never say "resolved", and may send again what it thinks was lost).
+    lives, or left its SLA unmet, or it came a moment ago (its sender may never say "resolved", and may send again what
+    it thinks was lost).
     """
     rows = db.query(
         "SELECT id, starts, status, last_seen FROM alerts WHERE source = ? AND fingerprint = ?"
@@ -203,8 +232,9 @@ def _episode(db: Writer, alert: Alert, at: float) -> float:
         return max(at, float(last["starts"]) + 1e-3)
     living = db.query(
         "SELECT 1 AS one FROM alert_incidents JOIN incidents ON incidents.number = alert_incidents.incident"
-        " WHERE alert_incidents.alert = ? AND incidents.state NOT IN ('closed', 'diagnosed') LIMIT 1",
-        [last["id"]],
+        " WHERE alert_incidents.alert = ? AND (incidents.state NOT IN ('closed', 'diagnosed')"
+        " OR EXISTS (SELECT 1 FROM unmet WHERE unmet.incident = incidents.number AND unmet.since > ?)) LIMIT 1",
+        [last["id"], unmet_since],
     )
     return float(last["starts"]) if living or at - float(last["last_seen"]) < AGAIN else at
 

@@ -11,6 +11,7 @@ from treewalk.errors import UsageError
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.store.database import Database, SqliteDatabase, Writer
 from treewalk.store.schema import VERSION
+from treewalk.store.unmet import met
 
 __all__ = ["VERSION", "MemoryStore"]
 LIVE = ("open", "diagnosing", "planned", "waiting", "asking", "acting", "verifying")
@@ -36,6 +37,8 @@ class MemoryStore:
                 )[0]["number"]
             )
             write_diagnosis(db, number, diagnosis, document)
+            if diagnosis.measurement.status == "met":
+                met(db, [diagnosis.sla], diagnosis.timing.at)
         return number
 
     def incidents(self, limit: int) -> Sequence[Mapping[str, Any]]:

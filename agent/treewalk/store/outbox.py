@@ -306,8 +306,8 @@ def digest_of(message: Message) -> str:
 
 
 def stage_of(message: Message) -> int:
-    """How much a form tells: 0 a story, 1 that an answer is wanted, 2 the end."""
-    return 2 if message.over else 1 if message.question is not None else 0
+    """How much a form tells: 0 a story, 1 that an answer is wanted, 2 the end, and more each time it got worse then."""
+    return 2 + message.worse if message.over else 1 if message.question is not None else 0
 
 
 def _told(document: Mapping[str, Any]) -> dict[str, Any]:

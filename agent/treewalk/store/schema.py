@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 4
+VERSION = 5
 
 _INCIDENTS_1 = (
     "CREATE TABLE incidents (number INTEGER PRIMARY KEY AUTOINCREMENT, opened REAL NOT NULL, sla TEXT NOT NULL,"
@@ -75,6 +75,11 @@ _SERVING_4 = (
     "CREATE INDEX IF NOT EXISTS incidents_updated ON incidents (updated)",
     "CREATE INDEX IF NOT EXISTS incidents_state ON incidents (state)",
 )
+_UNMET_5 = (
+    "CREATE TABLE IF NOT EXISTS unmet (sla TEXT PRIMARY KEY, incident BIGINT NOT NULL, since DOUBLE PRECISION NOT NULL,"
+    " gravest INTEGER)",
+    "CREATE INDEX IF NOT EXISTS unmet_incident ON unmet (incident)",
+)
 _SQLITE_GUARDS = (
     "CREATE TRIGGER audit_kept BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
     "CREATE TRIGGER audit_whole BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
@@ -91,6 +96,7 @@ SQLITE_STEPS: tuple[tuple[str, ...], ...] = (
     ),
     tuple(statement.format(id="id INTEGER PRIMARY KEY AUTOINCREMENT") for statement in _ALERTS_3),
     _SERVING_4,
+    _UNMET_5,
 )
 """What makes each version of a SQLite file out of the one before."""
 
@@ -107,6 +113,7 @@ POSTGRES: tuple[str, ...] = (
     " AND attname = 'severity' AND NOT attisdropped)"
     " THEN ALTER TABLE incidents ADD COLUMN severity TEXT; END IF; END $$",
     *_SERVING_4[1:],
+    *_UNMET_5,
     "CREATE OR REPLACE FUNCTION treewalk_audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS"
     " $$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$",
     "CREATE OR REPLACE TRIGGER audit_kept BEFORE UPDATE OR DELETE ON audit"

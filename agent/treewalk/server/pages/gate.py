@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
 
-from treewalk.server.keys import from_elsewhere
-from treewalk.server.pages.sessions import Session, Sessions, Tries
+from treewalk.server.keys import NEED_PERSON, from_elsewhere
+from treewalk.server.pages.sessions import Session, Sessions
 
 if TYPE_CHECKING:
     from treewalk.server.web import Service
@@ -33,22 +33,22 @@ class LoginNeeded(Exception):
 
 
 class Gate:
-    """The lock of the pages, which the server's own token opens."""
+    """The lock of the pages, which the server's own token opens, and that of a person."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.tries = Tries(self._now)
-        self._sessions: tuple[str | None, Sessions] | None = None
+        self._sessions: tuple[Any, Sessions] | None = None
 
     def _now(self) -> float:
         return self.service.operations.app.clock.now()
 
     @property
     def sessions(self) -> Sessions:
-        """The sessions under the token of this moment; another token is another set."""
-        token = self.service.keys.server.token
-        if self._sessions is None or self._sessions[0] != token:
-            self._sessions = token, Sessions(token or secrets.token_hex(32), self._now)
+        """The sessions under the tokens of this moment; other tokens are another set."""
+        keys = self.service.keys
+        token, people = keys.server.token, {name: str(key.token) for name, key in keys.people.items()}
+        if self._sessions is None or self._sessions[0] != (token, people):
+            self._sessions = (token, people), Sessions(token or secrets.token_hex(32), self._now, people)
         return self._sessions[1]
 
     def reader(self, request: Request) -> Session:
@@ -75,7 +75,7 @@ class Gate:
 
     def need_token(self) -> None:
         """Raises Refused where there are secrets, but none that opens the pages."""
-        if self.service.keys.server.empty:
+        if self.service.keys.shut:
             raise Refused(403, "there are secrets, but none for the pages: set server.token in treewalk.yaml")
 
     def sender(self, request: Request, form: Mapping[str, str]) -> Session:
@@ -97,14 +97,22 @@ class Gate:
     def stopper(self, request: Request, form: Mapping[str, str]) -> Session:
         """Who sent a form that stops something, which is never out of reach. Raises LoginNeeded, Refused."""
         session = self.sender(request, form)
-        if session.open:
-            raise Refused(403, _OPEN)
+        why = self.why_no_stop(session)
+        if why is not None:
+            raise Refused(403, why)
         return session
+
+    def why_no_stop(self, session: Session) -> str | None:
+        """Why this session may not even stop something, or None when it may."""
+        if session.open:
+            return _OPEN
+        return None if session.proven or not self.service.keys.people else NEED_PERSON
 
     def why_not(self, session: Session) -> str | None:
         """Why this session may change nothing, or None when it may. Raises StoreError."""
-        if session.open:
-            return _OPEN
+        refused = self.why_no_stop(session)
+        if refused is not None:
+            return refused
         why = self.service.operations.read_only()
         return f"treewalk only looks ({why})" if why is not None else None
 

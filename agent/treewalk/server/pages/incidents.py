@@ -70,7 +70,7 @@ async def seen(room: Room, request: Request, session: Session, form: Mapping[str
 
 def _waits(life: Mapping[str, Any], timeline: Sequence[Mapping[str, Any]]) -> bool:
     """Whether somebody is waited for who says that they have seen it."""
-    kinds = [line["kind"] for line in timeline if line["kind"] in ("acknowledged", "asking", "closed")]
+    kinds = [line["kind"] for line in timeline if line["kind"] in ("acknowledged", "asking", "closed", "worse")]
     open_still = life["state"] in LIVE or life["ending"] in UNMET
     return open_still and (not kinds or kinds[-1] != "acknowledged")
 
@@ -110,7 +110,7 @@ def about(room: Room, number: int, session: Session) -> dict[str, Any]:
         "headline": headline(found),
         "csrf": session.csrf,
         "why_not": room.gate.why_not(session),
-        "may_stop": not session.open,
+        "may_stop": room.gate.why_no_stop(session) is None,
         "may_answer": may_answer(room, session),
     }
 

@@ -1,4 +1,4 @@
-"""Log in by the server's token, and out."""
+"""Log in by the server's token or one's own, and out."""
 
 from __future__ import annotations
 
@@ -22,22 +22,26 @@ def ask(room: Room, request: Request) -> Response:
 
 
 async def enter(room: Room, request: Request) -> Response:
-    """Who shows the token gets a cookie. The form has no token of a session yet: where it came from has to do."""
+    """Who shows a token gets a cookie: under the name of its owner, or, with the server's, under the one that is typed.
+
+    The form has no token of a session yet: where it came from has to do. Wrong tokens are answered slower and slower,
+    but a right one is never refused for the wrong ones of others at the same address.
+    """
     from_here(request)
     room.gate.need_token()
     form = await form_of(request)
-    tries, address = room.gate.tries, request.client.host if request.client else ""
-    wait = tries.wait(address)
-    if wait:
-        raise Refused(429, f"too many wrong tokens: try again in {round(wait / 60) or 1} min")
-    name = good_name(form.get("name", ""))
-    if not room.service.keys.server.shown(f"Bearer {form.get('token', '')}"):
-        tries.wrong(address)
+    service, given = room.service, f"Bearer {form.get('token', '')}"
+    shared, person = service.keys.server.shown(given), service.keys.person(given)
+    if not shared and person is None:
+        wait = service.wrong.wait("secrets", service.address(request))
+        if wait:
+            raise Refused(429, f"too many wrong tokens from your address: try again in {wait} s")
         await asyncio.sleep(0.3)
-        return _again(room, form, "this is not the token of this server (server.token)")
+        return _again(room, form, "this is not the token of this server (server.token), nor anybody's (server.users)")
+    name = person or good_name(form.get("name", ""))
     if name is None:
         return _again(room, form, "a name has letters, digits, spaces and . @ + - and at most 64 of them")
-    cookie, _ = room.gate.sessions.begin(name)
+    cookie, _ = room.gate.sessions.begin(name, proven=person is not None)
     response = RedirectResponse(own_path(form.get("next", "/")), 303)
     response.set_cookie(
         cookie_name(request), cookie, max_age=int(LASTS), path="/", httponly=True, samesite="strict",

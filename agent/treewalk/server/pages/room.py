@@ -86,7 +86,7 @@ class Room:
             "killed": operations.killed(),
             "asked": len(operations.cases.questions(self.now())),
             "why_not": self.gate.why_not(session),
-            "may_stop": not session.open,
+            "may_stop": self.gate.why_no_stop(session) is None,
             "reloaded": self.service.reloaded,
             "said": self._said.pop(session.nonce, None),
         }
