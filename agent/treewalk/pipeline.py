@@ -12,10 +12,22 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from treewalk.desk import Desk, context_of, fix_of, found_by, look_for_proof, losses, preview
+from treewalk.desk import (
+    Desk,
+    context_of,
+    fix_of,
+    found_by,
+    look_for_proof,
+    losses,
+    preview,
+    seen_at,
+    seen_before,
+    switched_off,
+)
 from treewalk.errors import SourceError, UsageError
 from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Verification, VerifySpec, plan_from_json
 from treewalk.model.condition import Answer
+from treewalk.model.diagnosis import Measurement
 from treewalk.model.quantity import format_duration
 from treewalk.ports import Durable
 from treewalk.stages import report
@@ -25,6 +37,8 @@ from treewalk.stages.plan import planned_undo
 from treewalk.stages.verify import verify
 
 _ROUNDS = 20  # how often an incident may wait for another one and look again
+_LOOK = 15.0  # seconds between two measurements of an SLA while a human is asked or nothing may be done
+_HELD = 86400.0  # seconds after which what may not go on is a human's; the chain of channels is climbed long before
 
 
 class _Over(Exception):  # not an error: how a life ends
@@ -71,7 +85,7 @@ class _Life:
     async def diagnose(self) -> Mapping[str, Any]:
         """Look; what was found, as data. Ends the life where there is nothing to fix or nobody to blame."""
         for _ in range(_ROUNDS):
-            self.found = await self._step("diagnose", self._diagnose)
+            self.found = seen_before(await self._step("diagnose", self._diagnose), self.found)
             if not self.found["ending"]:
                 return self.found
             if self.found["ending"] == "no_fault_found" and self.after is not None:
@@ -91,7 +105,10 @@ class _Life:
         diagnosis = await desk.look(sla, self.number)
         said = report.headline(diagnosis)
         desk.cases.diagnosed(self.number, diagnosis, report.document(diagnosis), said, desk.clock.now())
-        return found_by(diagnosis, desk, said, desk.cases.life(self.number)["opened"])
+        since = desk.clock.now() - desk.policy.returns.within
+        if diagnosis.measurement.status == "violated" and desk.records.broke_again(sla, self.number, since):
+            self._note("returned", f"{sla} was met again less than {_span(desk)} ago, and it is violated")
+        return found_by(diagnosis, desk, said)
 
     async def _mended_below(self) -> int | None:
         """Nobody is to blame here; but if another incident is just mending something beneath, its end is waited for."""
@@ -157,7 +174,7 @@ class _Life:
         if "no_plan" in found:
             return f"{found['said']}; {found['no_plan']}"
         if desk.records.returned(fix_of(found), self.number, since):
-            self._note("returned", f"{found['node']} was fixed less than {_span(desk)} ago, and it is back")
+            self._note("returned", f"{found['plan']['node']} was fixed less than {_span(desk)} ago, and it is back")
         lost, why = losses(desk, found)
         if why is not None:
             self._suspend(lost)
@@ -223,6 +240,8 @@ class _Life:
                 if step.kind == "escalate_if_failed":
                     failed = f"{step.purpose} ({failed})" if step.purpose else failed
                 continue
+            if not step.changes:
+                await self._step(f"step {index + 1}: may begin", self._hold, False)
             if step.kind == "verify" and step.verify is not None:
                 proof = await self._prove(step.verify, {}, f"step {index + 1}: verify")
                 if proof.result != "holds":
@@ -239,14 +258,13 @@ class _Life:
             raise _Over("escalated", failed)
 
     async def _wait(self, step: PlannedStep) -> None:
-        self._need_alive()
         self._enter("waiting", f"waiting {format_duration(step.seconds)}: {step.purpose or 'as the plan says'}")
         await self._pause(step.seconds)
 
     async def _pause(self, seconds: float) -> None:
         until = self.desk.clock.monotonic() + seconds
         while (left := until - self.desk.clock.monotonic()) > 0:
-            self._need_alive()
+            self._need_open()
             await self.desk.clock.sleep(min(self.desk.poll, left))
 
     async def _through(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], name: str) -> Ran:
@@ -261,9 +279,11 @@ class _Life:
                     self.undos.append(ran.undo)
                 return ran
             because = f"{step.kind} at {step.node}: {got['because']} ({got['rule']})"
-            if got["ruling"] == "refuse":
+            if got["held"]:
+                await self._step("hold", self._hold, True)
+            elif got["ruling"] == "refuse":
                 raise _Over("refused", because)
-            if got["ruling"] == "wait":
+            elif got["ruling"] == "wait":
                 await self._step("wait for policy", self._wait_policy, got["seconds"], because)
             elif granted:
                 raise _Over("escalated", f"the approval that was given does not count: {because}")
@@ -272,9 +292,8 @@ class _Life:
                 granted = answer == "granted"
                 if not granted:
                     raise _Over(*_UNGRANTED[answer](because))
-            met = await self._step("look again", self._recovered)
-            if met is not None and not self.acted:
-                raise _Over("resolved", f"it recovered by itself before anything was done: {met}")
+            if not self.acted:
+                found = seen_before(await self._step("look again", self._look_again, made, found), found)
 
     async def _attempt(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Decide and, where it may run, run it: in one durable step, so that nothing lies between the two."""
@@ -320,19 +339,53 @@ class _Life:
         self._enter("asking", f"a human is asked: {because}")
         question = f"{made.title} at {made.node} for {made.sla}: {because}"
         expires = desk.cases.ask(self.number, digest, question, now, now + desk.policy.approval_expires)
+        looked = desk.clock.monotonic()
         while True:
-            self._need_alive()
+            self._need_open()
             answer = desk.cases.approval(self.number, digest)
+            if answer is not None:  # before the time is looked at: it came in time, or it would not have been kept
+                return "granted" if answer.granted else "denied"
             if desk.clock.now() >= expires:
                 return "expired"
-            if answer is not None:
-                return "granted" if answer.granted else "denied"
+            looked = await self._look_on(looked)
             await desk.clock.sleep(desk.poll)
 
-    async def _recovered(self) -> str | None:
-        """What the SLA is measured at when it is met again."""
-        measurement = await self.desk.measure(self.found["sla"])
-        return measurement.reason if measurement.status == "met" else None
+    async def _look_on(self, looked: float) -> float:
+        """While it waits: measure the SLA where that was last done long ago; when it was done last."""
+        now = self.desk.clock.monotonic()
+        if self.acted or now - looked < _LOOK:
+            return looked
+        self._leave_alone(await self.desk.measure(self.found["sla"]))
+        return now
+
+    # held
+
+    async def _hold(self, changes: bool) -> None:
+        """Wait while a switch lets no step begin (`changes`: none that changes something); then it goes on."""
+        desk, told = self.desk, ""
+        began = looked = desk.clock.monotonic()
+        while (why := switched_off(desk, changes=changes)) is not None:
+            self._need_open()
+            if why != told:
+                self._enter("waiting", f"held: {why}", {"held": True})
+            told = why
+            if desk.clock.monotonic() - began >= _HELD:
+                raise _Over("escalated", f"nothing could be done for {format_duration(_HELD)}: {why}")
+            looked = await self._look_on(looked)
+            await desk.clock.sleep(desk.poll)
+        if told:
+            self._note("goes on", "it may go on, as policy lets it")
+
+    async def _look_again(self, made: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
+        """After a wait and before anything was done: what was found, with what is seen now of the plan's nodes. Ends
+        the life where the SLA is met again."""
+        diagnosis = await self.desk.look(found["sla"], self.number)
+        self._leave_alone(diagnosis.measurement)
+        return {**found, **seen_at(diagnosis, made)}
+
+    def _leave_alone(self, measurement: Measurement) -> None:
+        if measurement.status == "met":
+            raise _Over("resolved", f"it recovered by itself before anything was done: {measurement.reason}")
 
     # proving
 
@@ -447,8 +500,8 @@ class _Life:
             raise _Over(*got["over"])
         return got["value"]
 
-    def _enter(self, state: str, text: str) -> None:
-        if not self.desk.cases.enter(self.number, state, text, self.desk.clock.now()):
+    def _enter(self, state: str, text: str, data: Mapping[str, Any] | None = None) -> None:
+        if not self.desk.cases.enter(self.number, state, text, self.desk.clock.now(), data):
             self._need_open()
 
     def _note(self, kind: str, text: str) -> None:
@@ -458,12 +511,6 @@ class _Life:
         life = self.desk.cases.life(self.number)
         if life["state"] == "closed":
             raise _Over(life["ending"] or "cancelled", life["why"] or "closed")
-
-    def _need_alive(self) -> None:
-        self._need_open()
-        why = self.desk.killed()
-        if why is not None:
-            raise _Over("refused", f"the kill switch is on: {why}")
 
     def _stopped(self) -> str | None:
         if self.desk.cases.life(self.number)["state"] == "closed":
@@ -480,9 +527,10 @@ _UNGRANTED: Mapping[str, Callable[[str], tuple[str, str]]] = {
 def _got(decision: Decision | None, ran: Ran | None) -> dict[str, Any]:
     kept = asdict(ran) if ran else None
     if decision is None:
-        return {"ruling": "proceed", "rule": "ledger", "because": "it was begun before", "seconds": 0.0, "ran": kept}
+        why = {"ruling": "proceed", "rule": "ledger", "because": "it was begun before"}
+        return {**why, "seconds": 0.0, "held": False, "ran": kept}
     because = {"ruling": decision.ruling, "rule": decision.rule, "because": decision.because}
-    return {**because, "seconds": decision.seconds, "ran": kept}
+    return {**because, "seconds": decision.seconds, "held": decision.held, "ran": kept}
 
 
 def _lines(decision: Decision) -> dict[str, Any]:

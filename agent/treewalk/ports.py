@@ -223,7 +223,10 @@ class Records(Protocol):
         """Keep how a fix ended, once an incident."""
 
     def returned(self, fix: TriedFix, incident: int, since: float) -> int:
-        """Mark wins whose symptom came back; how many."""
+        """Mark wins of a fix that is needed again at its node; how many."""
+
+    def broke_again(self, sla: str, incident: int, since: float) -> int:
+        """Mark wins for an SLA that is violated again; how many."""
 
     def history(self, fix: TriedFix, since: float) -> Sequence[Mapping[str, Any]]:
         """How a fix did since a time, oldest first."""
