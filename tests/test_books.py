@@ -55,8 +55,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 def test_an_intent_is_written_once_whoever_tries(database: Database) -> None:
     ledger, number = Ledger(database), Casebook(database).open("sla", "x", NOW)
-    assert ledger.intend("k", number, STEP, "d", "one", NOW).fresh
-    again = ledger.intend("k", number, STEP, "d", "two", NOW + 1)
+    first, again = (ledger.intend("k", number, STEP, "d", who, NOW) for who in ("one", "two"))
+    assert first is not None
+    assert again is not None
+    assert first.fresh
     assert (again.fresh, again.worker, again.outcome) == (False, "one", None)
     ledger.settle("k", "done", "did it", {"n": 1}, "one", NOW + 2)
     ledger.settle("k", "failed", "no", {}, "two", NOW + 3)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from treewalk.model.acting import Autonomy
+from treewalk.model.acting import Autonomy, LedgerEntry, PlannedStep
 from treewalk.model.known import Signature
-from treewalk.model.policy import Policy, Repeats, Scope, TierRule
+from treewalk.model.policy import Limits, Policy, Repeats, Scope, TierRule
 from treewalk.model.verdict import Status, Verdict
 from treewalk.pipeline import live
+from treewalk.store.ledger import Ledger
 
 from tests.support.acting import Plainly, Scene
 
@@ -152,3 +153,23 @@ async def test_a_root_that_cannot_be_touched_leaves_the_fix_where_it_shows(tmp_p
         scene.error = replace(scene.error, root_node="of another tree")
     assert (await life_of(scene))[0] == "resolved"
     assert [row["node"] for row in scene.ledger.of(1)] == ["reader"]
+
+
+# limits
+
+
+async def test_what_others_did_since_the_decision_counts_in_it(tmp_path: Path) -> None:
+    """Two processes decide at the same moment that one more action is within the limits: one of them is too many."""
+    scene = Scene(tmp_path, policy=Policy(repeats=QUICK, limits=Limits(9, 9, 1)))
+    desk, other = scene.desk(), PlannedStep(0, "mend", "elsewhere")
+
+    class Late(Ledger):
+        def intend(self, key: str, *args: Any) -> LedgerEntry | None:
+            scene.ledger.intend("another's", 99, other, "d", "worker-2", scene.clock.now())
+            return super().intend(key, *args)
+
+    number = scene.cases.open(scene.sla, "a test", scene.clock.now())
+    life = live(number, replace(desk, books=Late(scene.database)), Plainly())
+    assert await asyncio.wait_for(life, 20) == "escalated"
+    assert scene.world.did == []
+    assert "1 actions in all" in scene.cases.life(number)["why"]

@@ -307,14 +307,15 @@ class _Life:
             if earlier is not None and earlier.outcome is None:
                 desk.books.settle(key, ran.outcome, ran.summary, {}, desk.worker, desk.clock.now())
             return _got(None, ran)
-        decision, told = await self._decide(step, made, found, key)
-        said = {"step": step.kind, "node": step.node, "plan": made.digest, **_lines(decision)}
-        desk.journal.add(desk.clock.now(), "decision", "treewalk", said, self.number)
-        if decision.ruling != "proceed":
-            return _got(decision, None)
-        self._enter("acting", f"{told} ({decision.rule}: {decision.because})")
-        run = Run(key, self.number, made.digest, desk.worker)
-        ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
+        while ran is None:  # again where others have acted since it was decided on: what they did counts
+            run = Run(key, self.number, made.digest, desk.worker, desk.books.length())
+            decision, told = await self._decide(step, made, found, key)
+            said = {"step": step.kind, "node": step.node, "plan": made.digest, **_lines(decision)}
+            desk.journal.add(desk.clock.now(), "decision", "treewalk", said, self.number)
+            if decision.ruling != "proceed":
+                return _got(decision, None)
+            self._enter("acting", f"{told} ({decision.rule}: {decision.because})")
+            ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
         self._note("did" if ran.outcome == "done" else ran.outcome, ran.summary)
         return _got(decision, ran)
 

@@ -192,8 +192,13 @@ class Cases(Protocol):
 class Books(Protocol):
     """The ledger: an intent before each action, its outcome after."""
 
-    def intend(self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float) -> LedgerEntry:
-        """Write the intent to run a step, or find the one that is there."""
+    def intend(
+        self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float, length: int | None = None
+    ) -> LedgerEntry | None:
+        """Write the intent to run a step, or find the one that is there. None: there are more than `length` runs."""
+
+    def length(self) -> int:
+        """How many runs were ever meant."""
 
     def settle(
         self, key: str, outcome: RunOutcome, summary: str, data: Mapping[str, Any], worker: str, at: float
