@@ -144,6 +144,8 @@ def line(at: float, kind: str, **data: Any) -> dict[str, Any]:
         ([line(1, "waiting")], None, None),
         ([line(1, "waiting", held=True), line(2, "alert")], None, 1),
         ([line(1, "waiting", held=True), line(2, "acknowledged")], None, None),
+        ([line(1, "acknowledged"), line(2, "waiting", held=True)], None, None),
+        ([line(1, "acknowledged"), line(2, "asking"), line(3, "answer"), line(4, "waiting", held=True)], None, 4),
         ([line(1, "waiting", held=True), line(2, "goes on"), line(3, "waiting")], None, None),
         ([line(1, "waiting", held=True), line(2, "closed")], "resolved", None),
         ([line(1, "waiting", held=True), line(2, "closed")], "escalated", 1),

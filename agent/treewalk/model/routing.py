@@ -84,16 +84,20 @@ def unanswered_since(timeline: Iterable[Mapping[str, Any]], ending: str | None) 
     """Since when an incident has waited for a human who has not answered; None when it does not.
 
     It waits while it asks, while a switch holds it, and after it ended without its SLA being met, until somebody
-    answers or acknowledges.
+    answers or acknowledges. Who has seen it is not called again because it is held.
     """
     rows = list(timeline)
     since: float | None = None
+    seen = False
     for row in rows:
-        held = row["kind"] == "waiting" and row.get("data", {}).get("held")
-        if row["kind"] == "asking" or held or (row["kind"] == "closed" and left_to_a_human(ending, rows)):
+        kind = row["kind"]
+        held = kind == "waiting" and row.get("data", {}).get("held") and not seen
+        if kind == "asking" or held or (kind == "closed" and left_to_a_human(ending, rows)):
             since = row["at"] if since is None else since
-        elif row["kind"] in (*_ANSWERS, *_GOES_ON, "closed"):
+        elif kind in (*_ANSWERS, *_GOES_ON, "closed"):
             since = None
+        if kind in ("acknowledged", "asking", "closed"):
+            seen = kind == "acknowledged"
     return since
 
 
