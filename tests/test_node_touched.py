@@ -63,6 +63,22 @@ async def test_sight_that_is_lost_while_it_waits_counts(tmp_path: Path) -> None:
     assert (ending, scene.world.did) == ("escalated", [])
 
 
+async def test_sight_that_was_lost_while_a_step_waited_counts_for_the_next_one_too(tmp_path: Path) -> None:
+    steps = {"action": "mend_later"}, {"action": "mend", "node": "reader"}
+    scene = Scene(tmp_path, *steps, policy=Policy(after=120.0, repeats=QUICK))
+    scene.world.mends = False
+    sleep = scene.clock.sleep
+
+    async def lost(seconds: float) -> None:
+        scene.seen = {"reader": UNKNOWN}
+        await sleep(seconds)
+
+    scene.clock.sleep = lost  # type: ignore[method-assign]
+    ending, life = await life_of(scene)
+    assert (ending, "could not be looked at" in life["why"]) == ("escalated", True)
+    assert [kind for kind, _ in scene.world.did] == ["mend_later"]
+
+
 # for how long
 
 

@@ -56,7 +56,7 @@ async def live(number: int, desk: Desk, durable: Durable) -> str:
         made = await life.plan(found)
         found, made = await life.take_turns(found, made)
         before = await life.measure_before(made)
-        await life.carry_out(made, found)
+        await life.carry_out(made)
         proof = await life.prove(made.verify, before)
         if proof.result != "holds":
             await life.take_back(made)
@@ -232,7 +232,7 @@ class _Life:
     async def _look_now(self, spec: VerifySpec) -> dict[str, str]:
         return {name: one.reason for name, one in (await self._look(spec)).items()}
 
-    async def carry_out(self, made: Plan, found: Mapping[str, Any]) -> None:
+    async def carry_out(self, made: Plan) -> None:
         """Every step in order. Ends the life where one is refused, fails, or does not prove itself."""
         failed: str | None = None
         for index, step in enumerate(made.steps):
@@ -249,7 +249,7 @@ class _Life:
             elif step.kind == "wait":
                 await self._step(f"step {index + 1}: wait", self._wait, step)
             elif step.changes:
-                ran = await self._through(step, made, found, f"do:{index}")
+                ran = await self._through(step, made, f"do:{index}")
                 failed = None if ran.outcome == "done" else ran.summary
                 if ran.outcome == "unknown":
                     raise _Over("escalated", ran.summary)
@@ -267,11 +267,11 @@ class _Life:
             self._need_open()
             await self.desk.clock.sleep(min(self.desk.poll, left))
 
-    async def _through(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], name: str) -> Ran:
+    async def _through(self, step: PlannedStep, made: Plan, name: str) -> Ran:
         """One action, when policy lets it: waits and questions until it is done, or the life ends."""
         granted = False
         while True:
-            got = await self._step(f"{name} {step.kind}", self._attempt, step, made, found, name)
+            got = await self._step(f"{name} {step.kind}", self._attempt, step, made, self.found, name)
             if got["ran"] is not None:
                 ran = Ran(**got["ran"])
                 self.acted = True
@@ -293,7 +293,7 @@ class _Life:
                 if not granted:
                     raise _Over(*_UNGRANTED[answer](because))
             if not self.acted:
-                found = seen_before(await self._step("look again", self._look_again, made, found), found)
+                self.found = seen_before(await self._step("look again", self._look_again, made), self.found)
 
     async def _attempt(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Decide and, where it may run, run it: in one durable step, so that nothing lies between the two."""
@@ -343,10 +343,11 @@ class _Life:
         looked = desk.clock.monotonic()
         while True:
             self._need_open()
+            late = desk.clock.now() >= expires  # before the answer is looked for: one that came in time is there then
             answer = desk.cases.approval(self.number, digest)
-            if answer is not None:  # before the time is looked at: it came in time, or it would not have been kept
+            if answer is not None:
                 return "granted" if answer.granted else "denied"
-            if desk.clock.now() >= expires:
+            if late:
                 return "expired"
             looked = await self._look_on(looked)
             await desk.clock.sleep(desk.poll)
@@ -377,12 +378,12 @@ class _Life:
         if told:
             self._note("goes on", "it may go on, as policy lets it")
 
-    async def _look_again(self, made: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
+    async def _look_again(self, made: Plan) -> dict[str, Any]:
         """After a wait and before anything was done: what was found, with what is seen now of the plan's nodes. Ends
         the life where the SLA is met again."""
-        diagnosis = await self.desk.look(found["sla"], self.number)
+        diagnosis = await self.desk.look(self.found["sla"], self.number)
         self._leave_alone(diagnosis.measurement)
-        return {**found, **seen_at(diagnosis, made)}
+        return {**self.found, **seen_at(diagnosis, made)}
 
     def _leave_alone(self, measurement: Measurement) -> None:
         if measurement.status == "met":
