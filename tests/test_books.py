@@ -55,8 +55,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 def test_an_intent_is_written_once_whoever_tries(database: Database) -> None:
     ledger, number = Ledger(database), Casebook(database).open("sla", "x", NOW)
-    assert ledger.intend("k", number, STEP, "d", "one", NOW).fresh
-    again = ledger.intend("k", number, STEP, "d", "two", NOW + 1)
+    first, again = (ledger.intend("k", number, STEP, "d", who, NOW) for who in ("one", "two"))
+    assert first is not None
+    assert again is not None
+    assert first.fresh
     assert (again.fresh, again.worker, again.outcome) == (False, "one", None)
     ledger.settle("k", "done", "did it", {"n": 1}, "one", NOW + 2)
     ledger.settle("k", "failed", "no", {}, "two", NOW + 3)
@@ -67,6 +69,18 @@ def test_an_intent_is_written_once_whoever_tries(database: Database) -> None:
     assert ledger.past(NOW, "k") == []
     assert ledger.entry("other") is None
     assert "hunter2hunter2" not in str(database.query("SELECT * FROM ledger"))
+
+
+def test_an_intent_that_others_have_overtaken_is_not_written(database: Database) -> None:
+    ledger, number = Ledger(database), Casebook(database).open("sla", "x", NOW)
+    length = ledger.length()
+    assert ledger.intend("others", number, STEP, "d", "one", NOW, length) is not None
+    assert ledger.intend("mine", number, STEP, "d", "two", NOW, length) is None
+    assert ledger.entry("mine") is None
+    found = ledger.intend("others", number, STEP, "d", "two", NOW, length)
+    assert found is not None  # what was begun before is found, however many have acted since
+    assert not found.fresh
+    assert ledger.intend("mine", number, STEP, "d", "two", NOW, ledger.length()) is not None
 
 
 def test_an_audit_row_that_was_touched_is_found_and_named(database: Database) -> None:

@@ -178,6 +178,10 @@ def test_the_kill_switch_and_its_file(workspace: Path, target: Target) -> None:
     (workspace / ".treewalk" / "KILL").touch()
     assert run(workspace, "fix", "fresh_one")[0] == 3
     assert run(workspace, "revive")[1].strip() == "the kill switch is off"
+    assert run(workspace, "read-only", "on", "a look first")[0] == 0
+    code, out, _ = run(workspace, "fix", "fresh_one", "--format", "json")
+    assert (code, json.loads(out)["why"]) == (3, "treewalk is set to look and not to touch")
+    assert run(workspace, "read-only", "off")[0] == 0
     assert not target.calls
     assert run(workspace, "fix", "fresh_one")[0] == 0
 

@@ -443,17 +443,35 @@ async def test_nobody_answers_and_the_next_channel_is_told(office: Office) -> No
     assert [m.edited[-1][1].over for m in chain[:2]] == [True, True]
 
 
-async def test_an_escalation_climbs_to_the_end_of_the_chain_over_a_restart(office: Office) -> None:
+@pytest.mark.parametrize("how", ["escalated", "refused", "held"])
+async def test_what_needs_a_human_climbs_to_the_end_of_the_chain_over_a_restart(office: Office, how: str) -> None:
     chain = [Memo(name) for name in ("first", "second", "third")]
     await settled(office.courier(*chain, notify=CHAIN))
     number = office.opened("orders")
-    office.close(number, "escalated")
+    if how == "held":
+        office.cases.enter(number, "waiting", "held: the kill switch is on", office.clock.now(), {"held": True})
+    else:
+        office.close(number, how)
     await settled(office.courier(*chain, notify=CHAIN))
     office.clock.at += 5000
     await settled(office.courier(*chain, notify=CHAIN))
     await settled(office.courier(*chain, notify=CHAIN))
     assert [len(m.sent) for m in chain] == [1, 1, 1]
     assert [row["kind"] for row in office.cases.timeline(number)].count("escalation") == 2
+
+
+@pytest.mark.parametrize("who", ["a rule", "a human"])
+async def test_what_a_rule_refuses_is_an_issue_and_what_a_human_refuses_is_none(office: Office, who: str) -> None:
+    tracker, chat = Memo("github"), Memo("chat")
+    kinds = {"github": frozenset({"escalation"})}
+    await settled(office.courier(tracker, chat, kinds=dict(kinds)))
+    number = office.opened("orders")
+    if who == "a human":
+        office.ask(number)
+        office.cases.answer(number, "d1", "ann", False, "cli", office.clock.now())
+    office.close(number, "refused")
+    await settled(office.courier(tracker, chat, kinds=dict(kinds)))
+    assert (len(tracker.sent), len(chat.sent)) == (1 if who == "a rule" else 0, 1)
 
 
 async def test_a_digest_is_sent_once_even_over_restarts(office: Office) -> None:

@@ -128,42 +128,6 @@ def _healing(scene: Scene) -> Any:
     return sleep
 
 
-async def test_the_kill_switch_refuses_everything(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
-    scene.killed = "somebody: stop"
-    ending, life = await life_of(scene)
-    assert (ending, scene.world.did) == ("refused", [])
-    assert "kill switch" in life["why"]
-
-
-async def test_the_kill_switch_stops_between_two_steps(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, {"action": "mend"}, {"action": "mend", "how": "again"})
-
-    def pull() -> None:
-        scene.killed = "somebody: stop"
-
-    scene.world.before_run = pull
-    scene.world.mends = False
-    ending, _ = await life_of(scene)
-    assert ending == "refused"
-    assert len(scene.world.did) == 1
-
-
-async def test_the_kill_switch_ends_a_wait(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, {"action": "wait", "duration": "1h"}, {"action": "mend"})
-    original = scene.clock.sleep
-
-    async def sleep(seconds: float) -> None:
-        await original(seconds)
-        if sum(scene.clock.slept) > 10:
-            scene.killed = "somebody: stop"
-
-    scene.clock.sleep = sleep  # type: ignore[method-assign]
-    assert (await life_of(scene))[0] == "refused"
-    assert sum(scene.clock.slept) < 20
-    assert scene.world.did == []
-
-
 async def test_cancelling_stops_what_has_not_begun(tmp_path: Path) -> None:
     scene = Scene(tmp_path, {"action": "mend"}, {"action": "mend", "how": "again"})
     scene.world.mends = False
@@ -209,6 +173,58 @@ async def test_silence_escalates_and_never_approves(tmp_path: Path) -> None:
     ending, life = await life_of(scene)
     assert (ending, scene.world.did) == ("escalated", [])
     assert "nobody answered" in life["why"]
+
+
+async def test_what_recovers_by_itself_while_a_human_is_asked_is_left_alone(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_asked"})
+    scene.clock.sleep = _healing(scene)  # type: ignore[method-assign]
+    ending, life = await life_of(scene)
+    assert (ending, scene.world.did) == ("resolved", [])
+    assert "by itself" in life["why"]
+    assert sum(scene.clock.slept) < 30
+
+
+async def test_an_answer_that_came_in_time_counts_although_it_is_seen_late(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_asked"})
+    sleep = scene.clock.sleep
+
+    async def late(seconds: float) -> None:
+        await sleep(seconds)
+        if scene.cases.life(1)["state"] == "asking":
+            assert scene.cases.answer(1, scene.cases.life(1)["digest"], "ann", True, "cli", scene.clock.now())
+            scene.clock.at += 7200  # the process stood still
+
+    scene.clock.sleep = late  # type: ignore[method-assign]
+    assert (await life_of(scene))[0] == "resolved"
+    assert len(scene.world.did) == 1
+
+
+async def test_a_plan_that_was_approved_late_is_carried_out_to_its_end(tmp_path: Path) -> None:
+    asked = {"action": "mend_asked"}
+    scene = Scene(tmp_path, asked, {"action": "wait", "duration": "1h"}, {**asked, "how": "again"})
+    sleep = scene.clock.sleep
+
+    async def answered(seconds: float) -> None:
+        await sleep(seconds)
+        if scene.cases.life(1)["state"] == "asking" and sum(scene.clock.slept) > 1700:
+            scene.cases.answer(1, scene.cases.life(1)["digest"], "ann", True, "cli", scene.clock.now())
+
+    scene.clock.sleep = answered  # type: ignore[method-assign]
+    assert (await life_of(scene))[0] == "resolved"
+    assert len(scene.world.did) == 2
+
+
+async def test_an_answer_of_a_clock_that_goes_ahead_counts(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_asked"})
+    sleep = scene.clock.sleep
+
+    async def answered(seconds: float) -> None:
+        await sleep(seconds)
+        if scene.cases.life(1)["state"] == "asking":
+            scene.cases.answer(1, scene.cases.life(1)["digest"], "ann", True, "cli", scene.clock.now() + 3)
+
+    scene.clock.sleep = answered  # type: ignore[method-assign]
+    assert (await life_of(scene))[0] == "resolved"
 
 
 async def test_one_approval_covers_the_whole_plan_and_no_other(tmp_path: Path) -> None:
@@ -280,10 +296,47 @@ async def test_a_fix_that_does_not_last_is_tried_three_times_and_then_suspended(
         scene.world.broken = True
         endings.append((await life_of(scene, scene.cases.open(scene.sla, "again", scene.clock.now())))[0])
         scene.clock.at += 60
-    assert endings == ["resolved", "resolved", "resolved", "escalated", "escalated"]
+    # The fifth has the same cause as the fourth, which a human was left with and whose SLA is not met since.
+    assert endings == ["resolved", "resolved", "resolved", "escalated", "merged"]
     assert len(scene.world.did) == 3
     assert scene.lessons.trusts() == {"ke-1": "suspended"}
     assert "3 fixes of store" in scene.cases.life(4)["why"]
+
+
+async def test_two_slas_that_break_in_turn_at_one_node_are_one_fix_that_does_not_last(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, policy=Policy(repeats=QUICK, returns=Returns(3600.0, 3), limits=Limits(99, 99, 99)))
+    endings = []
+    for turn in range(5):
+        scene.world.broken = True
+        sla = (scene.sla, "consumer_lag")[turn % 2]
+        endings.append((await life_of(scene, scene.cases.open(sla, "again", scene.clock.now())))[0])
+        scene.clock.at += 60
+    # The fifth has the same cause as the fourth, which a human was left with and whose SLA is not met since.
+    assert endings == ["resolved", "resolved", "resolved", "escalated", "merged"]
+    assert len(scene.world.did) == 3
+    assert scene.lessons.trusts() == {"ke-1": "suspended"}
+
+
+@pytest.mark.parametrize("again", ["nobody is blamed", "nothing can be planned"])
+async def test_a_symptom_that_is_back_counts_whatever_is_found(tmp_path: Path, again: str) -> None:
+    scene = Scene(tmp_path)
+    assert (await life_of(scene))[0] == "resolved"
+    scene.clock.at += 60
+    scene.world.broken, scene.blamed = True, again != "nobody is blamed"
+    if scene.blamed:
+        scene.error = None
+    number = scene.cases.open(scene.sla, "again", scene.clock.now())
+    assert (await life_of(scene, number))[0] == "escalated"
+    assert scene.lessons.history(TriedFix(scene.sla, "store", "ke-1"), 0)[0]["result"] == "returned"
+    assert "is violated" in told(scene, number)
+
+
+async def test_what_cannot_be_measured_is_not_a_symptom_that_is_back(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    assert (await life_of(scene))[0] == "resolved"
+    scene.world.visible = False
+    await life_of(scene, scene.cases.open(scene.sla, "again", scene.clock.now()))
+    assert scene.lessons.history(TriedFix(scene.sla, "store", "ke-1"), 0)[0]["result"] == "won"
 
 
 async def test_a_fix_that_lasts_longer_than_the_window_counts_as_a_win(tmp_path: Path) -> None:

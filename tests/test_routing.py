@@ -119,8 +119,8 @@ def test_each_response_time_that_passes_is_one_channel_more() -> None:
     assert climbed("P1", 0.0, 1.0, Escalation(("telegram", "ops"), {"P1": 5e-324})) == ("telegram", "ops")
 
 
-def line(at: float, kind: str) -> dict[str, Any]:
-    return {"at": at, "kind": kind}
+def line(at: float, kind: str, **data: Any) -> dict[str, Any]:
+    return {"at": at, "kind": kind, "data": data}
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,21 @@ def line(at: float, kind: str) -> dict[str, Any]:
         ([line(1, "asking"), line(2, "answer"), line(3, "closed")], "escalated", 3),
         ([line(1, "asking"), line(2, "closed")], "resolved", None),
         ([line(1, "closed"), line(2, "acknowledged")], "escalated", None),
+        ([line(1, "planned"), line(2, "closed")], "refused", 2),
+        ([line(1, "asking"), line(2, "answer", granted=False), line(3, "closed")], "refused", None),
+        ([line(1, "asking"), line(2, "answer", granted=True), line(3, "closed")], "refused", 3),
+        ([line(1, "closed"), line(2, "acknowledged")], "refused", None),
+        ([line(1, "waiting")], None, None),
+        ([line(1, "waiting", held=True), line(2, "alert")], None, 1),
+        ([line(1, "waiting", held=True), line(2, "acknowledged")], None, None),
+        ([line(1, "acknowledged"), line(2, "waiting", held=True)], None, None),
+        ([line(1, "acknowledged"), line(2, "asking"), line(3, "answer"), line(4, "waiting", held=True)], None, 4),
+        ([line(1, "waiting", held=True), line(2, "goes on"), line(3, "waiting")], None, None),
+        ([line(1, "waiting", held=True), line(2, "closed")], "resolved", None),
+        ([line(1, "waiting", held=True), line(2, "closed")], "escalated", 1),
     ],
 )
-def test_an_incident_waits_from_its_question_or_its_escalation_until_somebody_answers(
+def test_an_incident_waits_from_when_it_needs_a_human_until_somebody_answers(
     timeline: list[Any], ending: str | None, since: float | None
 ) -> None:
     assert unanswered_since(timeline, ending) == since

@@ -192,8 +192,9 @@ class Courier:
         self._climb = at + _CLIMB
         longest = len(chain.chain) * max(chain.respond.values(), default=0.0) + _DAY
         rows = self.outbox.database.query(
-            "SELECT number, ending, severity FROM incidents WHERE state = 'asking'"
-            " OR (state = 'closed' AND ending = 'escalated' AND closed > ?) ORDER BY number DESC LIMIT 500",
+            "SELECT number, ending, severity FROM incidents WHERE state IN ('asking', 'waiting')"
+            " OR (state = 'closed' AND ending IN ('escalated', 'refused') AND closed > ?)"
+            " ORDER BY number DESC LIMIT 500",
             [at - longest],
         )
         found = {}

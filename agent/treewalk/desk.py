@@ -56,9 +56,9 @@ class Desk:
     underway: Underway = field(default_factory=Underway)
 
 
-def found_by(diagnosis: Diagnosis, desk: Desk, said: str, opened: float) -> dict[str, Any]:
+def found_by(diagnosis: Diagnosis, desk: Desk, said: str) -> dict[str, Any]:
     """What a diagnosis means for acting, as plain data: `ending` and `why` where there is nothing to act on, `no_plan`
-    where nothing can be planned, else the plan. `said` is its headline, `opened` when the incident began."""
+    where nothing can be planned, else the plan and what was seen of its nodes. `said` is its headline."""
     cause, sla = diagnosis.root_cause, diagnosis.sla
     found: dict[str, Any] = {"sla": sla, "ending": None, "why": "", "said": said, "at": diagnosis.timing.at}
     if diagnosis.measurement.status == "met":
@@ -66,33 +66,62 @@ def found_by(diagnosis: Diagnosis, desk: Desk, said: str, opened: float) -> dict
     if cause is None:
         why = "; ".join(diagnosis.help) or "no node explains it"
         return {**found, "ending": "escalated", "why": f"no root cause: {why}"}
-    verdict = diagnosis.verdicts[cause.node]
-    blind = diagnosis.measurement.status == "unknown" or verdict.status is Status.UNKNOWN
-    onsets = [t for t in (verdict.onset, diagnosis.measurement.onset) if t is not None]
     known = diagnosis.known_error.error.id if diagnosis.known_error and cause.basis == "known" else None
-    found |= {
-        "node": cause.node,
-        "known_error": None,
-        "evidence": "unknown" if blind else "complete",
-        "since": min([*onsets, opened]),
-    }
+    found |= {"node": cause.node, "known_error": None}
     tree, error = desk.tree(sla), desk.known().get(known or "")
     try:
         made = plan_for(desk, tree, cause.node, error)
     except NoPlan as none:
         return {**found, "no_plan": str(none)}
-    found |= {"plan": plan_to_json(made), "basis": made.basis, "known_error": credited(desk, made, known)}
+    known_error = credited(desk, made, known)
+    found |= {"plan": plan_to_json(made), "basis": made.basis, "known_error": known_error, **seen_at(diagnosis, made)}
     if error is None:
         found["candidate"] = candidate(diagnosis, tree, made, desk.window)
     return found
 
 
 def plan_for(desk: Desk, tree: Tree, node: str, error: KnownError | None) -> Plan:
-    """The known error's fix. One that is only a candidate does not act: where the node has a remedy, that does.
+    """The known error's fix, at the node that the error names as its root, so that rules for nodes are asked about the
+    one that is touched. An error that is only a candidate does not act: where the node has a remedy, that does.
     Raises NoPlan."""
     if error is not None and error.trust == "candidate" and tree.nodes[node].fields.get("remedy"):
         return plan(tree, node, None, desk.shelf)
-    return plan(tree, node, error, desk.shelf)
+    root = tree.nodes.get(error.root_node or "") if error is not None else None
+    # What is external is nobody's to touch: there the fix is one of the node that suffers (it reconnects, it waits).
+    return plan(tree, root.name if root is not None and not root.external else node, error, desk.shelf)
+
+
+def seen_at(diagnosis: Diagnosis, made: Plan) -> dict[str, dict[str, Any]]:
+    """What a diagnosis knows of each node that a plan touches: whether it was looked at (`evidence`), and the time
+    since which it is seen to be in trouble (`since`, Unix seconds; None where it is not).
+
+    A node is in trouble where its verdict says so, or where it is blamed. Without an onset that a series tells, that is
+    known from the moment of this look only: neither the SLA's trouble nor the incident's age is the node's.
+    """
+    cause, at = diagnosis.root_cause, diagnosis.timing.at
+    blamed = {cause.node} if cause is not None else set()
+    if cause is not None and cause.basis == "known" and diagnosis.known_error is not None:
+        blamed.add(diagnosis.known_error.error.root_node or cause.node)
+    verdicts = {name: diagnosis.verdicts.get(name) for name in (*made.nodes, *(step.node for step in made.undo))}
+    unseen = {name for name, one in verdicts.items() if one is None or one.status is Status.UNKNOWN}
+    unseen |= {name for name in blamed & set(diagnosis.verdicts) if diagnosis.verdicts[name].status is Status.UNKNOWN}
+    blind = diagnosis.measurement.status == "unknown" or bool(blamed & unseen)
+    since: dict[str, float | None] = {}
+    for name, verdict in verdicts.items():
+        onset = verdict.onset if verdict is not None and verdict.status.troubled else None
+        troubled = name in blamed or (verdict is not None and verdict.status.troubled)
+        since[name] = min(onset if onset is not None else at, at) if troubled else None
+    evidence = {name: "unknown" if blind or name in unseen else "complete" for name in verdicts}
+    return {"evidence": evidence, "since": since}
+
+
+def seen_before(found: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found now, with the trouble of nodes that was seen before already as old as it then was."""
+    since = {
+        name: at if at is None or (old := earlier.get("since", {}).get(name)) is None else min(at, old)
+        for name, at in found.get("since", {}).items()
+    }
+    return {**found, "since": since}
 
 
 def credited(desk: Desk, made: Plan, known: str | None) -> str | None:
@@ -118,14 +147,15 @@ def context_of(
     tree = desk.tree(made.sla)
     error = desk.known().get(made.known_error or "")
     reach = max(policy.limits.period, policy.repeats.within)
+    since = found["since"].get(step.node)
     return Context(
         now=now,
         node=step.node,
         node_type=tree.nodes[step.node].type,
         basis=made.basis,
         record=desk.records.record(error.id, error.trust) if error else None,
-        evidence=found["evidence"],
-        unhealthy_for=max(0.0, now - found["since"]),
+        evidence=found["evidence"].get(step.node, "unknown"),
+        unhealthy_for=None if since is None else max(0.0, now - since),
         digest=made.digest,
         past=tuple(desk.books.past(now - reach, key)),
         spent=sum(row["cost"] for row in desk.books.of(number)) if number is not None else 0.0,
@@ -134,6 +164,16 @@ def context_of(
         killed=desk.killed(),
         read_only=desk.read_only(),
     )
+
+
+def switched_off(desk: Desk, *, changes: bool) -> str | None:
+    """Why no step may begin at this moment, by a switch that somebody can turn off again; `changes`: one that changes
+    something."""
+    killed = desk.killed()
+    if killed is not None:
+        return f"the kill switch is on: {killed}"
+    read_only = changes and (desk.read_only() or desk.policy.read_only)
+    return "treewalk is set to look and not to touch" if read_only else None
 
 
 async def preview(desk: Desk, step: PlannedStep, key: str) -> str:
@@ -176,7 +216,7 @@ async def mended_since(desk: Desk, other: int, opened: float) -> bool:
 
 def fix_of(found: Mapping[str, Any]) -> TriedFix:
     """Which fix it is that was planned."""
-    return TriedFix(found["sla"], found["node"], found["known_error"], found["plan"]["playbook"])
+    return TriedFix(found["sla"], found["plan"]["node"], found["known_error"], found["plan"]["playbook"])
 
 
 def losses(desk: Desk, found: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], str | None]:
@@ -187,7 +227,7 @@ def losses(desk: Desk, found: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, 
         return lost, None
     told = ", ".join(f"incident {one['incident']} {one['result']}" for one in lost)
     span = format_duration(within)
-    return lost, f"{len(lost)} fixes of {found['node']} within {span} did not last ({told}): a human is needed"
+    return lost, f"{len(lost)} fixes of {found['plan']['node']} within {span} did not last ({told}): a human is needed"
 
 
 def lost_at_the_end(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -263,7 +263,7 @@ class Operations:
             made = plan_playbook(tree, node, playbook, given, self.shelf, errors.get(known or ""))
         except NoPlan as none:
             raise UsageError(str(none)) from None
-        found = {"evidence": "complete", "since": self.app.clock.now()}
+        found = {"evidence": dict.fromkeys(made.nodes, "complete"), "since": {}}
         asked = [(step, context_of(self.desk, made, step, found)) for step in made.steps]
         long = unhealthy_for or 0.0
         return [(step, decide(step, replace(one, unhealthy_for=long), self.policy)) for step, one in asked]

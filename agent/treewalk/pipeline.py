@@ -22,10 +22,14 @@ from treewalk.desk import (
     losses,
     mended_since,
     preview,
+    seen_at,
+    seen_before,
+    switched_off,
 )
 from treewalk.errors import SourceError, UsageError
 from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Verification, VerifySpec, plan_from_json
 from treewalk.model.condition import Answer
+from treewalk.model.diagnosis import Measurement
 from treewalk.model.quantity import format_duration
 from treewalk.ports import Durable
 from treewalk.reckoning import done_before, give_up, key_of, unknown_outcomes
@@ -36,6 +40,8 @@ from treewalk.stages.plan import planned_undo, taken_back
 from treewalk.stages.verify import verify, whole_proof
 
 _ROUNDS = 20  # how often an incident may wait for another one and look again
+_LOOK = 15.0  # seconds between two measurements of an SLA while a human is asked or nothing may be done
+_HELD = 86400.0  # seconds after which what may not go on is a human's; the chain of channels is climbed long before
 
 
 class _Over(Exception):  # not an error: how a life ends
@@ -53,7 +59,7 @@ async def live(number: int, desk: Desk, durable: Durable) -> str:
         made = await life.plan(found)
         found, made = await life.take_turns(found, made)
         await life.measure_before(made)
-        await life.carry_out(made, found)
+        await life.carry_out(made)
         proof = await life.prove(made.verify)
         if proof.result != "holds":
             await life.take_back(made)
@@ -84,7 +90,7 @@ class _Life:
     async def diagnose(self) -> Mapping[str, Any]:
         """Look; what was found, as data. Ends the life where there is nothing to fix or nobody to blame."""
         for _ in range(_ROUNDS):
-            self.found = await self._step("diagnose", self._diagnose)
+            self.found = seen_before(await self._step("diagnose", self._diagnose), self.found)
             if not self.found["ending"]:
                 return self.found
             if self.found["ending"] == "no_fault_found" and self.after is not None:
@@ -105,7 +111,10 @@ class _Life:
         said = report.headline(diagnosis)
         desk.cases.diagnosed(self.number, diagnosis, report.document(diagnosis), said, desk.clock.now())
         self._need_known()
-        found = found_by(diagnosis, desk, said, desk.cases.life(self.number)["opened"])
+        since = desk.clock.now() - desk.policy.returns.within
+        if diagnosis.measurement.status == "violated" and desk.records.broke_again(sla, self.number, since):
+            self._note("returned", f"{sla} was met again less than {_span(desk)} ago, and it is violated")
+        found = found_by(diagnosis, desk, said)
         done = done_before(desk, self.number) if found["ending"] == "no_fault_found" else None
         return {**found, "ending": "resolved", "why": f"{found['why']}; {done}"} if done else found
 
@@ -173,7 +182,7 @@ class _Life:
         if "no_plan" in found:
             return f"{found['said']}; {found['no_plan']}"
         if desk.records.returned(fix_of(found), self.number, since):
-            self._note("returned", f"{found['node']} was fixed less than {_span(desk)} ago, and it is back")
+            self._note("returned", f"{found['plan']['node']} was fixed less than {_span(desk)} ago, and it is back")
         lost, why = losses(desk, found)
         if why is not None:
             self._suspend(lost)
@@ -234,7 +243,7 @@ class _Life:
             found |= {name: one.reason for name, one in (await self._look(spec)).items() if name not in found}
         return found
 
-    async def carry_out(self, made: Plan, found: Mapping[str, Any]) -> None:
+    async def carry_out(self, made: Plan) -> None:
         """Every step in order. Ends the life where one is refused, fails, or does not prove itself."""
         failed: str | None = None
         for index, step in enumerate(made.steps):
@@ -242,6 +251,8 @@ class _Life:
                 if step.kind == "escalate_if_failed":
                     failed = f"{step.purpose} ({failed})" if step.purpose else failed
                 continue
+            if not step.changes:
+                await self._step(f"step {index + 1}: may begin", self._hold, False)
             if step.kind == "verify" and step.verify is not None:
                 proof = await self._prove(step.verify, f"step {index + 1}: verify")
                 self.checks.append(proof)
@@ -251,7 +262,7 @@ class _Life:
                 text = f"waiting {format_duration(step.seconds)}: {step.purpose or 'as the plan says'}"
                 await self._wait(f"step {index + 1}: wait", step.seconds, text)
             elif step.changes:
-                ran = await self._through(step, made, found, f"do:{index}")
+                ran = await self._through(step, made, f"do:{index}")
                 failed = None if ran.outcome == "done" else ran.summary
                 if ran.outcome == "unknown":
                     raise _Over("escalated", ran.summary)
@@ -265,7 +276,7 @@ class _Life:
         await self._step(name, self._pause, due, seconds)
 
     async def _due(self, seconds: float, text: str) -> float:
-        self._need_alive()
+        self._need_open()
         self._enter("waiting", text)
         return self.desk.clock.now() + seconds
 
@@ -273,14 +284,14 @@ class _Life:
         left = min(most, due - self.desk.clock.now())
         until = self.desk.clock.monotonic() + left  # a clock that is set meanwhile neither shortens nor lengthens it
         while (left := until - self.desk.clock.monotonic()) > 0:
-            self._need_alive()
+            self._need_open()
             await self.desk.clock.sleep(min(self.desk.poll, left))
 
-    async def _through(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], name: str) -> Ran:
+    async def _through(self, step: PlannedStep, made: Plan, name: str) -> Ran:
         """One action, when policy lets it: waits and questions until it is done, or the life ends."""
         granted = False
         while True:
-            got = await self._step(f"{name} {step.kind}", self._attempt, step, made, found, name)
+            got = await self._step(f"{name} {step.kind}", self._attempt, step, made, self.found, name)
             if got["ran"] is not None:
                 ran = Ran(**got["ran"])
                 self.acted = True
@@ -288,9 +299,11 @@ class _Life:
                     self.undos.append(ran.undo)
                 return ran
             because = f"{step.kind} at {step.node}: {got['because']} ({got['rule']})"
-            if got["ruling"] == "refuse":
+            if got["held"]:
+                await self._step("hold", self._hold, True)
+            elif got["ruling"] == "refuse":
                 raise _Over("refused", because)
-            if got["ruling"] == "wait":
+            elif got["ruling"] == "wait":
                 await self._wait_policy(got["seconds"], because)
             elif granted:
                 raise _Over("escalated", f"the approval that was given does not count: {because}")
@@ -299,9 +312,8 @@ class _Life:
                 granted = answer == "granted"
                 if not granted:
                     raise _Over(*_UNGRANTED[answer](because))
-            met = await self._step("look again", self._recovered)
-            if met is not None and not self.acted:
-                raise _Over("resolved", f"it recovered by itself before anything was done: {met}")
+            if not self.acted:
+                self.found = seen_before(await self._step("look again", self._look_again, made), self.found)
 
     async def _attempt(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Decide and, where it may run, run it: in one durable step, so that nothing lies between the two."""
@@ -311,15 +323,16 @@ class _Life:
         ran = self._begun(step, made, key)
         if ran is not None:
             return _got(None, ran)
-        decision, told = await self._decide(step, made, found, key)
-        said = {"step": step.kind, "node": step.node, "plan": made.digest, **_lines(decision)}
-        desk.journal.add(desk.clock.now(), "decision", "treewalk", said, self.number)
-        if decision.ruling != "proceed":
-            return _got(decision, None)
-        self._enter("acting", f"{told} ({decision.rule}: {decision.because})")
-        run = Run(key, self.number, made.digest, desk.worker)
-        async with desk.underway:
-            ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
+        while ran is None:  # again where others have acted since it was decided on: what they did counts
+            run = Run(key, self.number, made.digest, desk.worker, desk.books.length())
+            decision, told = await self._decide(step, made, found, key)
+            said = {"step": step.kind, "node": step.node, "plan": made.digest, **_lines(decision)}
+            desk.journal.add(desk.clock.now(), "decision", "treewalk", said, self.number)
+            if decision.ruling != "proceed":
+                return _got(decision, None)
+            self._enter("acting", f"{told} ({decision.rule}: {decision.because})")
+            async with desk.underway:
+                ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
         self._note("did" if ran.outcome == "done" else ran.outcome, ran.summary)
         return _got(decision, ran)
 
@@ -359,19 +372,54 @@ class _Life:
         back = taken_back(made)
         question = f"{made.title} at {made.node} for {made.sla}: {because}" + (f"; {back}" if back else "")
         expires = desk.cases.ask(self.number, digest, question, now, now + desk.policy.approval_expires)
+        looked = desk.clock.monotonic()
         while True:
-            self._need_alive()
+            self._need_open()
+            late = desk.clock.now() >= expires  # before the answer is looked for: one that came in time is there then
             answer = desk.cases.approval(self.number, digest)
-            if desk.clock.now() >= expires:
-                return "expired"
             if answer is not None:
                 return "granted" if answer.granted else "denied"
+            if late:
+                return "expired"
+            looked = await self._look_on(looked)
             await desk.clock.sleep(desk.poll)
 
-    async def _recovered(self) -> str | None:
-        """What the SLA is measured at when it is met again."""
-        measurement = await self.desk.measure(self.found["sla"])
-        return measurement.reason if measurement.status == "met" else None
+    async def _look_on(self, looked: float) -> float:
+        """While it waits: measure the SLA where that was last done long ago; when it was done last."""
+        now = self.desk.clock.monotonic()
+        if self.acted or now - looked < _LOOK:
+            return looked
+        self._leave_alone(await self.desk.measure(self.found["sla"]))
+        return now
+
+    # held
+
+    async def _hold(self, changes: bool) -> None:
+        """Wait while a switch lets no step begin (`changes`: none that changes something); then it goes on."""
+        desk, told = self.desk, ""
+        began = looked = desk.clock.monotonic()
+        while (why := switched_off(desk, changes=changes)) is not None:
+            self._need_open()
+            if why != told:
+                self._enter("waiting", f"held: {why}", {"held": True})
+            told = why
+            if desk.clock.monotonic() - began >= _HELD:
+                raise _Over("escalated", f"nothing could be done for {format_duration(_HELD)}: {why}")
+            looked = await self._look_on(looked)
+            await desk.clock.sleep(desk.poll)
+        if told:
+            self._note("goes on", "it may go on, as policy lets it")
+
+    async def _look_again(self, made: Plan) -> dict[str, Any]:
+        """After a wait and before anything was done: what was found, with what is seen now of the plan's nodes. Ends
+        the life where the SLA is met again."""
+        diagnosis = await self.desk.look(self.found["sla"], self.number)
+        self._leave_alone(diagnosis.measurement)
+        return {**self.found, **seen_at(diagnosis, made)}
+
+    def _leave_alone(self, measurement: Measurement) -> None:
+        if measurement.status == "met":
+            raise _Over("resolved", f"it recovered by itself before anything was done: {measurement.reason}")
 
     # proving
 
@@ -507,8 +555,8 @@ class _Life:
             raise _Over(*got["over"])
         return got["value"]
 
-    def _enter(self, state: str, text: str) -> None:
-        if not self.desk.cases.enter(self.number, state, text, self.desk.clock.now()):
+    def _enter(self, state: str, text: str, data: Mapping[str, Any] | None = None) -> None:
+        if not self.desk.cases.enter(self.number, state, text, self.desk.clock.now(), data):
             self._need_open()
 
     def _note(self, kind: str, text: str) -> None:
@@ -525,12 +573,6 @@ class _Life:
         if why is not None:
             raise _Over("escalated", why)
 
-    def _need_alive(self) -> None:
-        self._need_open()
-        why = self.desk.killed()
-        if why is not None:
-            raise _Over("refused", f"the kill switch is on: {why}")
-
     def _stopped(self) -> str | None:
         if self.desk.cases.life(self.number)["state"] == "closed":
             return "the incident was closed meanwhile"
@@ -546,9 +588,10 @@ _UNGRANTED: Mapping[str, Callable[[str], tuple[str, str]]] = {
 def _got(decision: Decision | None, ran: Ran | None) -> dict[str, Any]:
     kept = asdict(ran) if ran else None
     if decision is None:
-        return {"ruling": "proceed", "rule": "ledger", "because": "it was begun before", "seconds": 0.0, "ran": kept}
+        why = {"ruling": "proceed", "rule": "ledger", "because": "it was begun before"}
+        return {**why, "seconds": 0.0, "held": False, "ran": kept}
     because = {"ruling": decision.ruling, "rule": decision.rule, "because": decision.because}
-    return {**because, "seconds": decision.seconds, "ran": kept}
+    return {**because, "seconds": decision.seconds, "held": decision.held, "ran": kept}
 
 
 def _lines(decision: Decision) -> dict[str, Any]:

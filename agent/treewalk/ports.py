@@ -199,8 +199,13 @@ class Cases(Protocol):
 class Books(Protocol):
     """The ledger: an intent before each action, its outcome after."""
 
-    def intend(self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float) -> LedgerEntry:
-        """Write the intent to run a step, or find the one that is there."""
+    def intend(
+        self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float, length: int | None = None
+    ) -> LedgerEntry | None:
+        """Write the intent to run a step, or find the one that is there. None: there are more than `length` runs."""
+
+    def length(self) -> int:
+        """How many runs were ever meant."""
 
     def settle(
         self, key: str, outcome: RunOutcome, summary: str, data: Mapping[str, Any], worker: str, at: float
@@ -234,7 +239,10 @@ class Records(Protocol):
         """Keep how a fix ended, once an incident."""
 
     def returned(self, fix: TriedFix, incident: int, since: float) -> int:
-        """Mark wins whose symptom came back; how many."""
+        """Mark wins of a fix that is needed again at its node; how many."""
+
+    def broke_again(self, sla: str, incident: int, since: float) -> int:
+        """Mark wins for an SLA that is violated again; how many."""
 
     def history(self, fix: TriedFix, since: float) -> Sequence[Mapping[str, Any]]:
         """How a fix did since a time, oldest first."""

@@ -34,7 +34,7 @@ class Rehearsal:
 
 async def rehearse(diagnosis: Diagnosis, desk: Desk) -> Rehearsal:
     """Go through what would be done, asking only. A plan that failed too often is shown with why it would not run."""
-    found = found_by(diagnosis, desk, report.headline(diagnosis), desk.clock.now())
+    found = found_by(diagnosis, desk, report.headline(diagnosis))
     if found["ending"] == "no_fault_found":
         return Rehearsal(diagnosis, None, "the SLA is met: there is nothing to fix")
     if found["ending"]:

@@ -17,6 +17,7 @@ from treewalk.errors import StoreError, TreewalkError
 from treewalk.model.expression import Value
 from treewalk.model.message import Message, Question, Rendered, Severity
 from treewalk.model.redact import redact
+from treewalk.model.routing import left_to_a_human
 from treewalk.model.schedule import Due
 from treewalk.model.tree import Forest, Sla
 from treewalk.model.triage import REPEATS_WITHIN, Graded, Triage, remaining, severity
@@ -57,7 +58,7 @@ class Teller:
         question = self._question(row, at)
         return graded, Message(
             key=f"incident:{number}",
-            kind="escalation" if row["ending"] == "escalated" else "incident",
+            kind="escalation" if left_to_a_human(row["ending"], row["timeline"]) else "incident",
             rendered=(self.render or plain)(row),
             severity=graded.severity,
             incident=number,
@@ -107,7 +108,8 @@ class Teller:
         )
 
     def _timeline(self, number: int) -> Sequence[Mapping[str, Any]]:
-        return self.database.query("SELECT at, kind, text FROM timeline WHERE incident = ? ORDER BY id", [number])
+        rows = self.database.query("SELECT at, kind, text, data FROM timeline WHERE incident = ? ORDER BY id", [number])
+        return [{**row, "data": json.loads(row["data"])} for row in rows]
 
     def _slas(self, row: Mapping[str, Any]) -> list[str]:
         rows = self.database.query(

@@ -158,6 +158,9 @@ class Scene:
         self.error: KnownError | None = error_with(*(steps or [{"action": "mend"}]))
         self.policy = policy or Policy(repeats=Repeats(first=0.0, most=100))
         self.killed: str | None = None
+        self.read_only = False
+        self.blames = "store"
+        self.seen: dict[str, Verdict] = {}  # verdicts of nodes that are not as the rest
         self.actions: dict[str, Any] = dict(KINDS)
         self.learned: list[Mapping[str, Any]] = []
         self.playbooks: dict[str, Playbook] = {}
@@ -186,7 +189,7 @@ class Scene:
             ask=self.ask,
             blast=lambda node: 1,
             killed=lambda: self.killed,
-            read_only=lambda: False,
+            read_only=lambda: self.read_only,
             hands=lambda key: Hands(str, 5.0, key),
             learn=self.learn,
             promote=self.promote,
@@ -215,12 +218,13 @@ class Scene:
         measured, now = await self.measure(sla), self.clock.now()
         status = Status.UNHEALTHY if self.world.broken else Status.HEALTHY
         verdict = Verdict(status, "full", when=now, onset=now - 30)
-        cause = RootCause("store", "it is full", "known" if self.error else "reasoned", 0.9)
-        match = Match(self.error, "store", ()) if self.error else None
-        suspect = Suspect("store", ("reader", "store"), 1, 5.0, {}, verdict)
+        cause = RootCause(self.blames, "it is full", "known" if self.error else "reasoned", 0.9)
+        match = Match(self.error, self.blames, ()) if self.error else None
+        suspect = Suspect(self.blames, ("reader", "store"), 1, 5.0, {}, verdict)
         broken = self.world.broken and self.blamed
+        verdicts = {"reader": verdict, "store": verdict, **self.seen}
         return Diagnosis(
-            sla, measured, {"reader": verdict, "store": verdict}, (suspect,) if broken else (),
+            sla, measured, verdicts, (suspect,) if broken else (),
             cause if broken else None, match if broken else None, (), (), Findings(), (), Timing(now, now, 0.1),
         )  # fmt: skip
 

@@ -64,10 +64,13 @@ def _confirmed(sla: str) -> bool:
 
 
 async def _fix(state: State, sla: str, format: PlainFormat) -> int:
+    from treewalk.desk import switched_off
     from treewalk.operations import Operations
 
     async with state.app() as app:
         operations = Operations(app)
+        if (off := switched_off(operations.desk, changes=True)) is not None:
+            return _put_nothing(off, format)
         number = 0
 
         def opened(found: int) -> None:
@@ -104,6 +107,15 @@ def _note_plan(operations: Operations, number: int) -> None:
         for text in plan_lines(life["plan"], life["digest"]):
             note(f"    {text}")
         note(f"    `treewalk approve {number} --plan {life['digest'][:SHORT]}`, or `treewalk deny {number}`")
+
+
+def _put_nothing(why: str, format: PlainFormat) -> int:
+    """Whoever asks for a fix while nothing may be done is told so at once, instead of waiting with an incident."""
+    if format is PlainFormat.JSON:
+        put_json({"schema": SCHEMA, "incident": None, "ending": "refused", "why": why, "timeline": []})
+    else:
+        put(f"nothing was done: {line(why)}; --dry-run shows what would be done")
+    return REFUSED
 
 
 def _put_life(operations: Operations, number: int, format: PlainFormat) -> int:

@@ -193,6 +193,10 @@ Ruling = Literal["proceed", "wait", "ask", "refuse"]
 RULINGS: tuple[Ruling, ...] = ("proceed", "wait", "ask", "refuse")
 
 
+SWITCHES = frozenset({"kill switch", "read only"})
+"""Rules that refuse everything for as long as a switch is on, and nothing in particular."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """What one rule said."""
@@ -213,6 +217,12 @@ class Decision:
     seconds: float = 0.0
     tier: Autonomy = Autonomy.ASK
     lines: tuple[Line, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Refused by nothing but a switch that somebody can turn off again: what was begun waits for that."""
+        refusing = {line.rule for line in self.lines if line.ruling == "refuse"}
+        return bool(refusing) and refusing <= SWITCHES
 
 
 RunOutcome = Literal["done", "failed", "unknown"]
@@ -242,7 +252,8 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class TriedFix:
-    """Which fix at which node for which SLA: the same one when it is of the same known error or the same playbook."""
+    """Which fix at which node, and for which SLA it was done. It is the same one at the same node when it is of the
+    same known error or the same playbook, whichever SLA it was for."""
 
     sla: str
     node: str

@@ -15,6 +15,7 @@ from treewalk.model.window import Window
 
 RESPOND: Mapping[Severity, float] = {"P1": 300.0, "P2": 900.0, "P3": 3600.0, "P4": 86400.0}
 _ANSWERS = ("acknowledged", "answer")
+_GOES_ON = ("goes on", "diagnosing", "planned", "acting", "verifying")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +83,31 @@ def held(severity: Severity, at: float, quiet: Iterable[Quiet]) -> Quiet | None:
 def unanswered_since(timeline: Iterable[Mapping[str, Any]], ending: str | None) -> float | None:
     """Since when an incident has waited for a human who has not answered; None when it does not.
 
-    It waits while it asks, and after it ended escalated, until somebody answers or acknowledges; and again when a
-    graver alert comes after that.
+    It waits while it asks, while a switch holds it, and after it ended without its SLA being met, until somebody
+    answers or acknowledges; and again when a graver alert comes after that. Who has seen it is not called again because
+    it is held.
     """
+    rows = list(timeline)
     since: float | None = None
-    for row in timeline:
-        if row["kind"] == "asking" or (row["kind"] in ("closed", "worse") and ending == "escalated"):
+    seen = False
+    for row in rows:
+        kind = row["kind"]
+        held = kind == "waiting" and row.get("data", {}).get("held") and not seen
+        if kind == "asking" or held or (kind in ("closed", "worse") and left_to_a_human(ending, rows)):
             since = row["at"] if since is None else since
-        elif row["kind"] in _ANSWERS or row["kind"] == "closed":
+        elif kind in (*_ANSWERS, *_GOES_ON, "closed"):
             since = None
+        if kind in ("acknowledged", "asking", "closed", "worse"):
+            seen = kind == "acknowledged"
     return since
+
+
+def left_to_a_human(ending: str | None, timeline: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether an incident ended with its SLA not met and nobody knowing of it yet: escalated, or refused by a rule and
+    not by a human."""
+    if ending == "refused":
+        return not any(row["kind"] == "answer" and row.get("data", {}).get("granted") is False for row in timeline)
+    return ending == "escalated"
 
 
 def climbed(severity: Severity, since: float | None, at: float, escalation: Escalation) -> tuple[str, ...]:

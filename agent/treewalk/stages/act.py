@@ -18,12 +18,14 @@ from treewalk.ports import Action, Books, Clock, Hands
 
 @dataclass(frozen=True)
 class Run:
-    """Which run of which step: `key` is unique to it for ever, `digest` the plan's, `worker` who does it."""
+    """Which run of which step: `key` is unique to it for ever, `digest` the plan's, `worker` who does it, `length` how
+    many runs stood in the books when it was decided on."""
 
     key: str
     incident: int
     digest: str
     worker: str
+    length: int | None = None
 
 
 def unfinished(step: PlannedStep, entry: LedgerEntry | None) -> Ran | None:
@@ -44,9 +46,12 @@ def unsure(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [row for row in rows if not row["idempotent"] and row["outcome"] in (None, "unknown")]
 
 
-async def act(step: PlannedStep, run: Run, action: Action, hands: Hands, books: Books, clock: Clock) -> Ran:
-    """Do one step. Raises StoreError only, and then nothing was begun, or its intent stands."""
-    entry = books.intend(run.key, run.incident, step, run.digest, run.worker, clock.now())
+async def act(step: PlannedStep, run: Run, action: Action, hands: Hands, books: Books, clock: Clock) -> Ran | None:
+    """Do one step. None: others have acted since it was decided on, so it has to be decided on anew. Raises StoreError
+    only. Then, as with None, nothing was begun, or its intent stands."""
+    entry = books.intend(run.key, run.incident, step, run.digest, run.worker, clock.now(), run.length)
+    if entry is None:
+        return None
     if not entry.fresh:
         before = unfinished(step, entry)
         if before is not None:

@@ -27,13 +27,14 @@ from treewalk.model.quantity import format_duration
 
 _Z = 1.959964  # the 97.5th percentile of the normal distribution, for a two-sided 95 % interval
 _DAY = 86400.0
+APPROVAL_COUNTS = 4 * 3600.0  # seconds for which an answer counts: long enough for the waits of a plan
 _YEAR_10000 = 253402300800.0  # no calendar goes further, so no window could be looked up
 
 
 def decide(step: PlannedStep, context: Context, policy: Policy) -> Decision:
     """Whether this step may run now. Pure: same step, context and policy, same decision.
 
-    A step that changes nothing (wait, verify) is stopped by the kill switch only.
+    A step that changes nothing (wait, verify) is stopped by the kill switch only; whoever carries it out holds it.
     """
     if step.facts is None:
         line: Line = _kill_switch(context) or Line("flow", "proceed", "it changes nothing")
@@ -73,7 +74,11 @@ def backoff(times: int, first: float, factor: float) -> float:
 
 
 def _answered(line: Line, context: Context, policy: Policy) -> Line:
-    """A question that a named human has answered for this very plan is settled."""
+    """A question that a named human has answered for this very plan is settled.
+
+    It has to be answered in time; what was approved is then carried out to its end, unless that takes too long. The
+    answer may bear a time that has not come yet: it was given where another clock goes ahead of this one.
+    """
     approval = context.approval
     if line.ruling != "ask" or approval is None:
         return line
@@ -82,7 +87,8 @@ def _answered(line: Line, context: Context, policy: Policy) -> Line:
         and policy.may_approve(approval.who, approval.via)
         and bool(context.digest)
         and approval.digest == context.digest
-        and approval.at <= context.now < approval.expires
+        and approval.at < approval.expires
+        and context.now - approval.at < APPROVAL_COUNTS
     )
     return Line(line.rule, "proceed", f"{line.because}; {approval.who} approved this plan") if valid else line
 

@@ -313,7 +313,8 @@ class Casebook:
             said = {"digest": digest, "granted": granted, "via": via, "result": result}
             append(db, at, "answer", who, said, number)
             if changed:
-                _note(db, number, at, "answer", f"{who} {'approved' if granted else 'denied'} it ({via})", {})
+                did = "approved" if granted else "denied"
+                _note(db, number, at, "answer", f"{who} {did} it ({via})", {"granted": granted})
         return result
 
     def approval(self, number: int, digest: str) -> Approval | None:

@@ -16,6 +16,8 @@ from treewalk.store.audit import append
 from treewalk.store.cleaning import cleaned
 from treewalk.store.database import Database
 
+_LENGTH = "SELECT count(*) AS many FROM ledger"
+
 
 class Ledger:
     """The ledger table. Every method raises StoreError."""
@@ -30,10 +32,23 @@ class Ledger:
         )
         return {(row["action"], row["outcome"]): int(row["many"]) for row in rows}
 
-    def intend(self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float) -> LedgerEntry:
-        """Write the intent to run a step, or find the one that is there already."""
+    def length(self) -> int:
+        """How many runs were ever meant; none is ever removed."""
+        return int(self.database.query(_LENGTH)[0]["many"])
+
+    def intend(
+        self, key: str, incident: int, step: PlannedStep, digest: str, worker: str, at: float, length: int | None = None
+    ) -> LedgerEntry | None:
+        """Write the intent to run a step, or find the one that is there already.
+
+        None, and nothing is written, where there are more runs than `length`: what was decided when there were so
+        many (limits, repeats) may be wrong by now.
+        """
         facts = step.facts
         with self.database.writing() as db:
+            known = db.query("SELECT 1 AS one FROM ledger WHERE key = ?", [key])
+            if length is not None and not known and db.query(_LENGTH)[0]["many"] > length:
+                return None
             written = db.execute(
                 "INSERT INTO ledger (key, incident, action, node, params, digest, idempotent, cost, worker, intent_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",

@@ -11,11 +11,11 @@ from treewalk.model.known import Trust
 from treewalk.store.audit import append
 from treewalk.store.database import Database
 
-_SAME = "sla = ? AND node = ? AND (known_error = ? OR playbook = ?)"
+_SAME = "node = ? AND (known_error = ? OR playbook = ?)"  # for whichever SLA: a node that does not stay mended
 
 
 def _same(fix: TriedFix) -> list[str | None]:
-    return [fix.sla, fix.node, fix.known_error, fix.playbook]
+    return [fix.node, fix.known_error, fix.playbook]
 
 
 class Lessons:
@@ -70,11 +70,21 @@ class Lessons:
             )
 
     def returned(self, fix: TriedFix, incident: int, since: float) -> int:
-        """The symptom is back: where this fix won since a time it did not fix. How often."""
+        """This fix is needed again at its node: where it won since a time it did not fix. How often."""
         with self.database.writing() as db:
             changed: int = db.execute(
                 f"UPDATE fixes SET result = 'returned' WHERE {_SAME} AND result = 'won' AND at >= ? AND incident < ?",  # noqa: S608
                 [*_same(fix), since, incident],
+            )
+        return changed
+
+    def broke_again(self, sla: str, incident: int, since: float) -> int:
+        """An SLA is violated again, whatever breaks it: what won for it since a time did not last. How often."""
+        with self.database.writing() as db:
+            changed: int = db.execute(
+                "UPDATE fixes SET result = 'returned' WHERE result = 'won' AND at >= ? AND incident < ? AND (sla = ?"
+                " OR incident IN (SELECT incident FROM incident_slas WHERE sla = ?))",
+                [since, incident, sla, sla],
             )
         return changed
 

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from treewalk.model.acting import UNMET
+from treewalk.model.routing import left_to_a_human
 from treewalk.server.pages.approvals import may_answer
 from treewalk.server.pages.rendering import render
 from treewalk.server.pages.room import Room, number_of
@@ -71,7 +71,8 @@ async def seen(room: Room, request: Request, session: Session, form: Mapping[str
 def _waits(life: Mapping[str, Any], timeline: Sequence[Mapping[str, Any]]) -> bool:
     """Whether somebody is waited for who says that they have seen it."""
     kinds = [line["kind"] for line in timeline if line["kind"] in ("acknowledged", "asking", "closed", "worse")]
-    open_still = life["state"] in LIVE or life["ending"] in UNMET
+    left = life["ending"] == "not_resolved" or left_to_a_human(life["ending"], timeline)
+    open_still = life["state"] in LIVE or left
     return open_still and (not kinds or kinds[-1] != "acknowledged")
 
 
