@@ -167,7 +167,7 @@ def ranking() -> dict[str, Any]:
     """1,000 nodes with two series each, fifty of which changed in the window: who did it?"""
     from dataclasses import replace
 
-    from treewalk.comparing import compare_series
+    from treewalk.analysis.comparing import compare_series
     from treewalk.model.diagnosis import Measurement
     from treewalk.model.series import Series
     from treewalk.model.tree import BaselineSpec

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from treewalk.app import App
 from treewalk.model.acting import ActionFacts, Autonomy, PlannedStep
-from treewalk.operations import Operations
+from treewalk.operations.incidents import Operations
 
 from tests.crash.target import write_workspace
 from tests.support.acting import FAILURES, KINDS, MendParameters, Scene

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from treewalk.courier import Courier
+from treewalk.messages.courier import Courier
 from treewalk.server.blindness import Blindness
 from treewalk.server.watching import remembered
 from treewalk.stages.blindness import Blind, Notice, develop, document, notices_of

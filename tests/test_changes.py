@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from treewalk.changes import SHAPES, changes
+from treewalk.analysis.changes import SHAPES, changes
+from treewalk.analysis.stats import deviation
+from treewalk.analysis.symptoms import in_all
 from treewalk.model.tree import BaselineSpec
-from treewalk.stats import deviation
-from treewalk.symptoms import in_all
 
 SPEC = BaselineSpec(window=600, baseline=7200)
 TIMES = np.arange(0, 7800 + 1, 15.0)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from treewalk.app import App
-from treewalk.channels import channels_of
 from treewalk.errors import SettingsError, SourceBusy, SourceError, SourceRejected, SourceUnreachable
 from treewalk.integrations.apprise_channel import AppriseChannel, kind_of
 from treewalk.integrations.github import Github
 from treewalk.integrations.gitlab import Gitlab
 from treewalk.integrations.issues import IssueChannel
+from treewalk.messages.channels import channels_of
 from treewalk.model.message import Message, Rendered
 from treewalk.settings import GithubSettings, GitlabSettings
 

@@ -4,7 +4,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from treewalk.asking import ask
+from treewalk.analysis.asking import ask
 from treewalk.model.condition import judge, parse_condition
 from treewalk.model.series import Sample
 

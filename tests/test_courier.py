@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from treewalk.courier import Channel, Courier, stop
 from treewalk.errors import SourceBusy, SourceRejected, SourceUnreachable
 from treewalk.integrations.telegram import TelegramChannel
+from treewalk.messages.courier import Channel, Courier, stop
+from treewalk.messages.telling import Teller, digest_message
 from treewalk.model.expression import parse
 from treewalk.model.place import Place
 from treewalk.model.quantity import parse_threshold
@@ -31,7 +32,6 @@ from treewalk.store.casebook import Casebook
 from treewalk.store.database import PostgresDatabase, SqliteDatabase
 from treewalk.store.outbox import Outbox
 from treewalk.store.pruning import Pruner
-from treewalk.telling import Teller, digest_message
 
 from tests.support.clocks import StandingClock
 from tests.support.messengers import Memo

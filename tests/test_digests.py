@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from treewalk.cli.run import run
 from treewalk.errors import StoreError
+from treewalk.messages.telling import digest_message
 from treewalk.model.period import Case, ModelUse, PeriodFacts, Question, Rows, TriedFix, period
 from treewalk.model.schedule import Due
 from treewalk.pipeline import live
@@ -23,7 +24,6 @@ from treewalk.reporting.wording import span
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import SqliteDatabase
 from treewalk.store.periods import Periods
-from treewalk.telling import digest_message
 
 from tests.support.acting import Plainly, Scene
 

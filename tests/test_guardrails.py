@@ -12,9 +12,9 @@ from treewalk.content.workspace import Workspace, load_workspace
 from treewalk.errors import ContentError
 from treewalk.model.acting import Context, Decision, Plan, Record
 from treewalk.model.known import Fix, FixStep
+from treewalk.operations.tables import guardrails
 from treewalk.stages.decide import decide
 from treewalk.stages.plan import NoPlan, Shelf, plan
-from treewalk.tables import guardrails
 
 NOW = 1_790_000_000.0
 SLAS = "metrics:\n  fresh: {sla: {query: age, threshold: 60s}, depends_on: [store]}\n"

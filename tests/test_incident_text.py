@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from treewalk.errors import UsageError
+from treewalk.messages.telling import told_by
 from treewalk.model.acting import Plan, VerifySpec
 from treewalk.model.message import Rendered
 from treewalk.model.policy import Policy, Repeats
@@ -15,7 +16,6 @@ from treewalk.model.story import Fact, Missing, Story
 from treewalk.pipeline import live
 from treewalk.reporting import incident
 from treewalk.store.stories import Stories
-from treewalk.telling import told_by
 
 from tests.support.acting import FAILURES, Plainly, Scene
 

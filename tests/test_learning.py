@@ -15,7 +15,6 @@ from treewalk.content.known_errors import from_document
 from treewalk.content.packs import add_to_file, read_pack
 from treewalk.content.workspace import load_workspace
 from treewalk.errors import ContentError, SourceUnreachable, UsageError
-from treewalk.learning import Learning
 from treewalk.model.acting import Plan, VerifySpec
 from treewalk.model.condition import Answer, parse_condition
 from treewalk.model.diagnosis import Diagnosis, Findings, Measurement, RootCause, Timing
@@ -26,6 +25,7 @@ from treewalk.model.redact import redact
 from treewalk.model.series import LogLine
 from treewalk.model.templates import group_errors, template
 from treewalk.model.tree import Forest, LogSpec, Node, Sla
+from treewalk.operations.learning import Learning
 from treewalk.stages.backtest import backtest, spans, step_for
 from treewalk.stages.learn import candidate, condition_of, pattern_of
 from treewalk.stages.match import SignatureIndex, _Lines, match

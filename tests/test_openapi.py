@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from treewalk.app import App
-from treewalk.operations import Operations
+from treewalk.operations.incidents import Operations
 from treewalk.server.web import build
 
 from tests.crash.target import write_workspace

@@ -25,7 +25,7 @@ from treewalk.model.diagnosis import Measurement
 from treewalk.model.place import Place
 from treewalk.model.series import Series
 from treewalk.model.tree import Forest, Node, Sla, Tree
-from treewalk.operations import Operations
+from treewalk.operations.incidents import Operations
 from treewalk.server.pages.gate import Refused, own_path
 from treewalk.server.pages.plots import plot
 from treewalk.server.pages.sessions import LASTS, Sessions, good_name

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from treewalk.app import App
 from treewalk.errors import SettingsError
-from treewalk.operations import Operations
+from treewalk.operations.incidents import Operations
 from treewalk.server.keys import keys_of
 from treewalk.server.rate import WRONG_BURST
 from treewalk.server.senders import networks, sender

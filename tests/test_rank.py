@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from treewalk.comparing import Compared, compare_series
+from treewalk.analysis.comparing import Compared, compare_series
 from treewalk.model.diagnosis import Measurement
 from treewalk.model.evidence import Mention
 from treewalk.model.known import Fix, KnownError, Match, SignalOutcome, Signature

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from treewalk.app import App
 from treewalk.integrations.durable import State
-from treewalk.operations import Operations
+from treewalk.operations.incidents import Operations
 from treewalk.server.rate import Bucket, Rate, take
 from treewalk.server.starting import Starter
 
@@ -221,7 +221,7 @@ async def test_a_mistake_on_the_way_ends_neither_the_signs_of_life_nor_the_begin
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without signs of life, others would take over what is under way here."""
-    monkeypatch.setattr("treewalk.crew._HEARTBEAT", 0.0)
+    monkeypatch.setattr("treewalk.operations.crew._HEARTBEAT", 0.0)
     workspace = write_workspace(tmp_path / "w", "http://127.0.0.1:9", ["one"])
     async with App.open(workspace, environ={}) as app:
         operations, flows = Operations(app), FakeFlows(set())

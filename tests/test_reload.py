@@ -9,7 +9,7 @@ import httpx
 import pytest
 from treewalk.app import App
 from treewalk.errors import UsageError
-from treewalk.operations import Operations
+from treewalk.operations.incidents import Operations
 from treewalk.server.reloading import Reloader, later
 from treewalk.server.web import build
 from treewalk.settings import Settings

@@ -20,7 +20,7 @@ import httpx
 import pytest
 from treewalk.app import App
 from treewalk.errors import ContentError, SettingsError, StoreError
-from treewalk.operations import Operations
+from treewalk.operations.incidents import Operations
 from treewalk.server.keys import host_of, is_loopback, keys_of
 from treewalk.server.web import build
 from treewalk.settings import ServerSettings

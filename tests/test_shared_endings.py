@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from treewalk.desk import Desk
 from treewalk.errors import UsageError
 from treewalk.model.alert import Alert
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.pipeline import live
 from treewalk.stages.route import Route
 from treewalk.store.inbox import Inbox
+from treewalk.workflow.desk import Desk
 
 from tests.support.acting import Plainly, Scene
 

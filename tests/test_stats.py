@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from treewalk.analysis.stats import counter_to_rate, deviation, thinned
 from treewalk.model.tree import BaselineSpec
-from treewalk.stats import counter_to_rate, deviation, thinned
 
 SPEC = BaselineSpec(window=600, baseline=7200, direction="both", threshold=5)
 TIMES = np.arange(0, 7800 + 1, 15.0)

@@ -13,7 +13,7 @@ import pytest
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import SqliteDatabase
 from treewalk.store.ledger import Ledger
-from treewalk.underway import Underway
+from treewalk.workflow.underway import Underway
 
 from tests.crash.target import Target, running_target, write_workspace
 from tests.support.serving import serving

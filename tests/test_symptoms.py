@@ -1,8 +1,8 @@
 import numpy as np
-from treewalk.comparing import Compared, compare_series
+from treewalk.analysis.comparing import Compared, compare_series
+from treewalk.analysis.symptoms import in_all, symptoms
 from treewalk.model.series import Series
 from treewalk.model.tree import BaselineSpec
-from treewalk.symptoms import in_all, symptoms
 
 SPEC = BaselineSpec(window=600, baseline=7200)
 TIMES = np.arange(0, 7800 + 1, 15.0)

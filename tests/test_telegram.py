@@ -17,12 +17,12 @@ from treewalk.integrations.telegram import TelegramChannel
 from treewalk.integrations.telegram_listener import Listener
 from treewalk.model.acting import Plan, VerifySpec
 from treewalk.model.message import Message, Question, Rendered
-from treewalk.operations import Operations
+from treewalk.operations.incidents import Operations
+from treewalk.operations.switchboard import OperationsSwitchboard
 from treewalk.sandbox.bot_api import TOKEN, BotApi, Shown, running_bot_api
 from treewalk.server.web import build
 from treewalk.settings import TelegramSettings
 from treewalk.store.database import SqliteDatabase
-from treewalk.switchboard import OperationsSwitchboard
 
 from tests.crash.target import running_target, write_workspace
 from tests.support.answers import free_port

@@ -2,9 +2,9 @@ import random
 
 import numpy as np
 import pytest
-from treewalk import travel
-from treewalk.changes import SHAPES
-from treewalk.travel import Seen, Story, accounts, children_first
+from treewalk.analysis import travel
+from treewalk.analysis.changes import SHAPES
+from treewalk.analysis.travel import Seen, Story, accounts, children_first
 
 MOMENTS = 40
 QUIET = np.full((len(SHAPES), MOMENTS), -2.0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from treewalk.asking import ask
+from treewalk.analysis.asking import ask
 from treewalk.errors import SourceError
 from treewalk.model.condition import Answer, Condition
 from treewalk.model.diagnosis import Diagnosis, Findings, Measurement, Timing

@@ -7,52 +7,38 @@ A crash at any instant: what was recorded is not done again, what was not is; an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from treewalk.desk import (
+from treewalk.errors import UsageError
+from treewalk.model.acting import Plan, TriedFix, Verification, VerifySpec, plan_from_json
+from treewalk.model.condition import Answer
+from treewalk.model.quantity import format_duration
+from treewalk.ports import Durable
+from treewalk.stages import report
+from treewalk.stages.verify import verify, whole_proof
+from treewalk.workflow.acting import Acting
+from treewalk.workflow.desk import (
     Desk,
-    context_of,
     credited,
     fix_of,
     found_by,
     look_for_proof,
     losses,
     mended_since,
-    preview,
-    seen_at,
     seen_before,
-    switched_off,
 )
-from treewalk.errors import SourceError, UsageError
-from treewalk.model.acting import Decision, Plan, PlannedStep, Ran, TriedFix, Verification, VerifySpec, plan_from_json
-from treewalk.model.condition import Answer
-from treewalk.model.diagnosis import Measurement
-from treewalk.model.quantity import format_duration
-from treewalk.ports import Durable
-from treewalk.reckoning import done_before, give_up, key_of, unknown_outcomes
-from treewalk.stages import report
-from treewalk.stages.act import Run, act, unfinished
-from treewalk.stages.decide import decide
-from treewalk.stages.plan import planned_undo, taken_back
-from treewalk.stages.verify import verify, whole_proof
+from treewalk.workflow.life import Over
+from treewalk.workflow.reckoning import done_before, give_up, unknown_outcomes
 
 _ROUNDS = 20  # how often an incident may wait for another one and look again
-_LOOK = 15.0  # seconds between two measurements of an SLA while a human is asked or nothing may be done
-_HELD = 86400.0  # seconds after which what may not go on is a human's; the chain of channels is climbed long before
-
-
-class _Over(Exception):  # not an error: how a life ends
-    def __init__(self, ending: str, why: str) -> None:
-        super().__init__(ending, why)
-        self.ending, self.why = ending, why
 
 
 async def live(number: int, desk: Desk, durable: Durable) -> str:
     """Work on one incident until it is closed; its ending."""
-    life = _Life(number, desk, durable)
+    life = _Incident(number, desk, durable)
     try:
         found = await life.diagnose()
         await life.share(found)
@@ -63,27 +49,15 @@ async def live(number: int, desk: Desk, durable: Durable) -> str:
         proof = await life.prove(made.verify)
         if proof.result != "holds":
             await life.take_back(made)
-            raise _Over("escalated", f"the fix did not hold: {proof.reason}")
+            raise Over("escalated", f"the fix did not hold: {proof.reason}")
         await life.others(made.verify)
         return await life.resolved(found, made, proof)
-    except _Over as over:
+    except Over as over:
         return await life.over(over.ending, over.why)
 
 
-class _Life:
-    """One incident on its way. Everything that the world or the store is asked stands inside a durable step."""
-
-    def __init__(self, number: int, desk: Desk, durable: Durable) -> None:
-        self.number, self.desk, self.durable = number, desk, durable
-        self.found: Mapping[str, Any] = {}
-        self.made: Plan | None = None
-        self.before: Mapping[str, str] = {}
-        self.checks: list[Verification] = []  # of the steps' own proofs
-        self.proof: Verification | None = None
-        self.undos: list[Mapping[str, Any]] = []
-        self.acted = False
-        self.learned: str | None = None
-        self.after: int | None = None  # the incident whose end was waited for
+class _Incident(Acting):
+    """One incident on its way."""
 
     # diagnosing
 
@@ -94,14 +68,14 @@ class _Life:
             if not self.found["ending"]:
                 return self.found
             if self.found["ending"] == "no_fault_found" and self.after is not None:
-                raise _Over("resolved", f"{self._told_of(self.after)}: {self.found['why']}")
+                raise Over("resolved", f"{self._told_of(self.after)}: {self.found['why']}")
             other = (
                 await self._step("mended below", self._mended_below) if self.found["ending"] == "escalated" else None
             )
             if other is None:
                 break
             await self._wait_for_other(other)
-        raise _Over(self.found["ending"], self.found["why"])
+        raise Over(self.found["ending"], self.found["why"])
 
     async def _diagnose(self) -> dict[str, Any]:
         desk, sla = self.desk, self.desk.cases.life(self.number)["sla"]
@@ -138,7 +112,7 @@ class _Life:
             return
         why = f"{found['node']} is the cause of incident {other} too"
         if desk.cases.merge(self.number, other, why, desk.clock.now()):
-            raise _Over("merged", why)
+            raise Over("merged", why)
         self._need_open()
 
     async def others(self, spec: VerifySpec) -> None:
@@ -172,7 +146,7 @@ class _Life:
         """The plan; ends the life where there is none, or where it has failed too often."""
         why: str | None = await self._step("plan", self._plan, found)
         if why is not None:
-            raise _Over("escalated", why)
+            raise Over("escalated", why)
         self.made = plan_from_json(found["plan"])
         return self.made
 
@@ -209,7 +183,7 @@ class _Life:
             found = await self.diagnose()
             await self.share(found)
             made = await self.plan(found)
-        raise _Over("escalated", f"it waited {_ROUNDS} times for other incidents")
+        raise Over("escalated", f"it waited {_ROUNDS} times for other incidents")
 
     def _told_of(self, other: int) -> str:
         ending = self.desk.cases.life(other)["ending"]
@@ -265,161 +239,10 @@ class _Life:
                 ran = await self._through(step, made, f"do:{index}")
                 failed = None if ran.outcome == "done" else ran.summary
                 if ran.outcome == "unknown":
-                    raise _Over("escalated", ran.summary)
+                    raise Over("escalated", ran.summary)
         if failed is not None:
             await self.take_back(made)
-            raise _Over("escalated", failed)
-
-    async def _wait(self, name: str, seconds: float, text: str) -> None:
-        """Wait. When it is over is recorded first, so that a wait of hours goes on where it was after a crash."""
-        due = await self._step(f"{name}, until", self._due, seconds, text)
-        await self._step(name, self._pause, due, seconds)
-
-    async def _due(self, seconds: float, text: str) -> float:
-        self._need_open()
-        self._enter("waiting", text)
-        return self.desk.clock.now() + seconds
-
-    async def _pause(self, due: float, most: float) -> None:
-        left = min(most, due - self.desk.clock.now())
-        until = self.desk.clock.monotonic() + left  # a clock that is set meanwhile neither shortens nor lengthens it
-        while (left := until - self.desk.clock.monotonic()) > 0:
-            self._need_open()
-            await self.desk.clock.sleep(min(self.desk.poll, left))
-
-    async def _through(self, step: PlannedStep, made: Plan, name: str) -> Ran:
-        """One action, when policy lets it: waits and questions until it is done, or the life ends."""
-        granted = False
-        while True:
-            got = await self._step(f"{name} {step.kind}", self._attempt, step, made, self.found, name)
-            if got["ran"] is not None:
-                ran = Ran(**got["ran"])
-                self.acted = True
-                if ran.undo is not None:
-                    self.undos.append(ran.undo)
-                return ran
-            because = f"{step.kind} at {step.node}: {got['because']} ({got['rule']})"
-            if got["held"]:
-                await self._step("hold", self._hold, True)
-            elif got["ruling"] == "refuse":
-                raise _Over("refused", because)
-            elif got["ruling"] == "wait":
-                await self._wait_policy(got["seconds"], because)
-            elif granted:
-                raise _Over("escalated", f"the approval that was given does not count: {because}")
-            else:
-                answer = await self._step("ask", self._ask, made, because)
-                granted = answer == "granted"
-                if not granted:
-                    raise _Over(*_UNGRANTED[answer](because))
-            if not self.acted:
-                self.found = seen_before(await self._step("look again", self._look_again, made), self.found)
-
-    async def _attempt(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """Decide and, where it may run, run it: in one durable step, so that nothing lies between the two."""
-        desk = self.desk
-        self._need_open()
-        key = key_of(desk, self.number, step, made.digest, name)
-        ran = self._begun(step, made, key)
-        if ran is not None:
-            return _got(None, ran)
-        while ran is None:  # again where others have acted since it was decided on: what they did counts
-            run = Run(key, self.number, made.digest, desk.worker, desk.books.length())
-            decision, told = await self._decide(step, made, found, key)
-            said = {"step": step.kind, "node": step.node, "plan": made.digest, **_lines(decision)}
-            desk.journal.add(desk.clock.now(), "decision", "treewalk", said, self.number)
-            if decision.ruling != "proceed":
-                return _got(decision, None)
-            self._enter("acting", f"{told} ({decision.rule}: {decision.because})")
-            async with desk.underway:
-                ran = await act(step, run, desk.shelf.action(step.kind), desk.hands(key), desk.books, desk.clock)
-        self._note("did" if ran.outcome == "done" else ran.outcome, ran.summary)
-        return _got(decision, ran)
-
-    def _begun(self, step: PlannedStep, made: Plan, key: str) -> Ran | None:
-        """What is known of this step from before. None: it may run."""
-        desk = self.desk
-        earlier = desk.books.entry(key)
-        ran = unfinished(step, earlier)
-        if ran is not None and earlier is not None and earlier.outcome is None:
-            desk.books.settle(key, ran.outcome, ran.summary, {}, desk.worker, desk.clock.now())
-        self._need_known(key)
-        if ran is not None and made.digest[:12] not in key:
-            told = f"{step.kind} at {step.node} was {ran.outcome} under an earlier plan and is not done again"
-            self._note("done before", told)
-        return ran
-
-    async def _decide(self, step: PlannedStep, made: Plan, found: Mapping[str, Any], key: str) -> tuple[Decision, str]:
-        try:
-            told = await preview(self.desk, step, key)
-            rehearsed = True
-        except SourceError as error:
-            told, rehearsed = f"its rehearsal failed: {error}", False
-            self._note("rehearsal", told)
-        approval = self.desk.cases.approval(self.number, made.digest)
-        context = context_of(self.desk, made, step, found, key, self.number)
-        undo = ":undo:" in key
-        context = replace(context, approval=approval, rehearsed=rehearsed, undo=undo)
-        return decide(step, context, self.desk.policy), told
-
-    async def _wait_policy(self, seconds: float, because: str) -> None:
-        await self._wait("wait for policy", seconds, f"waiting {format_duration(seconds)}: {because}")
-
-    async def _ask(self, made: Plan, because: str) -> str:
-        """Put the plan to a human and wait for the answer: granted, denied, expired."""
-        desk, now, digest = self.desk, self.desk.clock.now(), made.digest
-        self._enter("asking", f"a human is asked: {because}")
-        back = taken_back(made)
-        question = f"{made.title} at {made.node} for {made.sla}: {because}" + (f"; {back}" if back else "")
-        expires = desk.cases.ask(self.number, digest, question, now, now + desk.policy.approval_expires)
-        looked = desk.clock.monotonic()
-        while True:
-            self._need_open()
-            late = desk.clock.now() >= expires  # before the answer is looked for: one that came in time is there then
-            answer = desk.cases.approval(self.number, digest)
-            if answer is not None:
-                return "granted" if answer.granted else "denied"
-            if late:
-                return "expired"
-            looked = await self._look_on(looked)
-            await desk.clock.sleep(desk.poll)
-
-    async def _look_on(self, looked: float) -> float:
-        """While it waits: measure the SLA where that was last done long ago; when it was done last."""
-        now = self.desk.clock.monotonic()
-        if self.acted or now - looked < _LOOK:
-            return looked
-        self._leave_alone(await self.desk.measure(self.found["sla"]))
-        return now
-
-    # held
-
-    async def _hold(self, changes: bool) -> None:
-        """Wait while a switch lets no step begin (`changes`: none that changes something); then it goes on."""
-        desk, told = self.desk, ""
-        began = looked = desk.clock.monotonic()
-        while (why := switched_off(desk, changes=changes)) is not None:
-            self._need_open()
-            if why != told:
-                self._enter("waiting", f"held: {why}", {"held": True})
-            told = why
-            if desk.clock.monotonic() - began >= _HELD:
-                raise _Over("escalated", f"nothing could be done for {format_duration(_HELD)}: {why}")
-            looked = await self._look_on(looked)
-            await desk.clock.sleep(desk.poll)
-        if told:
-            self._note("goes on", "it may go on, as policy lets it")
-
-    async def _look_again(self, made: Plan) -> dict[str, Any]:
-        """After a wait and before anything was done: what was found, with what is seen now of the plan's nodes. Ends
-        the life where the SLA is met again."""
-        diagnosis = await self.desk.look(self.found["sla"], self.number)
-        self._leave_alone(diagnosis.measurement)
-        return {**self.found, **seen_at(diagnosis, made)}
-
-    def _leave_alone(self, measurement: Measurement) -> None:
-        if measurement.status == "met":
-            raise _Over("resolved", f"it recovered by itself before anything was done: {measurement.reason}")
+            raise Over("escalated", failed)
 
     # proving
 
@@ -442,35 +265,6 @@ class _Life:
 
     async def _look(self, spec: VerifySpec) -> dict[str, Answer]:
         return await look_for_proof(self.desk, spec, self.found["sla"], self.found["node"])
-
-    async def take_back(self, made: Plan) -> None:
-        """Undo what was done, where the playbook or the actions themselves say how, and policy lets it."""
-        steps = made.undo or planned_undo(made, tuple(reversed(self.undos)), self.desk.shelf)
-        if not self.acted:
-            return
-        for index, step in enumerate(steps):
-            why = await self._undo(step, made, index) if step.changes else None
-            if why is not None:
-                await self._step("not undone", self._not_undone, step, why)
-                return
-
-    async def _undo(self, step: PlannedStep, made: Plan, index: int) -> str | None:
-        """Take one thing back; why it was not, or None. Nobody is asked: the incident goes to a human anyway."""
-        try:
-            while True:
-                name = f"undo:{index}"
-                got = await self._step(f"undo {index + 1} {step.kind}", self._attempt, step, made, self.found, name)
-                if got["ran"] is not None:
-                    return None if got["ran"]["outcome"] == "done" else got["ran"]["summary"]
-                because = f"{got['because']} ({got['rule']})"
-                if got["ruling"] != "wait":
-                    return because
-                await self._wait_policy(got["seconds"], because)
-        except _Over as over:  # closed or killed meanwhile; why it is over stays what it was
-            return over.why
-
-    async def _not_undone(self, step: PlannedStep, why: str) -> None:
-        self._note("not undone", f"{step.kind} at {step.node} was not undone: {why}")
 
     # ending
 
@@ -496,7 +290,7 @@ class _Life:
         if ending in ("resolved", "no_fault_found"):
             try:
                 await self.others(self.made.verify if self.made else VerifySpec())
-            except _Over as over:  # closed meanwhile
+            except Over as over:  # closed meanwhile
                 ending, why = over.ending, over.why
         return await self.end(ending, why)
 
@@ -538,70 +332,6 @@ class _Life:
         if wanted is not None and record.trust == "candidate" and record.wins >= wanted:
             done, why = await self.desk.promote(known, f"its fix won {record.wins} times")
             self._note("trusted" if done else "not trusted", f"{known} is {'' if done else 'not '}trusted: {why}")
-
-    # small things
-
-    async def _step(self, name: str, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-        """A durable step. An end that it comes to is recorded like any other result."""
-
-        async def recorded() -> dict[str, Any]:
-            try:
-                return {"value": await function(*args)}
-            except _Over as over:
-                return {"over": [over.ending, over.why]}
-
-        got = await self.durable.step(name, recorded)
-        if "over" in got:
-            raise _Over(*got["over"])
-        return got["value"]
-
-    def _enter(self, state: str, text: str, data: Mapping[str, Any] | None = None) -> None:
-        if not self.desk.cases.enter(self.number, state, text, self.desk.clock.now(), data):
-            self._need_open()
-
-    def _note(self, kind: str, text: str) -> None:
-        self.desk.cases.note(self.number, kind, text, self.desk.clock.now())
-
-    def _need_open(self) -> None:
-        life = self.desk.cases.life(self.number)
-        if life["state"] == "closed":
-            raise _Over(life["ending"] or "cancelled", life["why"] or "closed")
-
-    def _need_known(self, but: str = "") -> None:
-        """Where it is not known whether something ran that may not run twice, a human looks first."""
-        why = unknown_outcomes(self.desk, self.number, but)
-        if why is not None:
-            raise _Over("escalated", why)
-
-    def _stopped(self) -> str | None:
-        if self.desk.cases.life(self.number)["state"] == "closed":
-            return "the incident was closed meanwhile"
-        return None
-
-
-_UNGRANTED: Mapping[str, Callable[[str], tuple[str, str]]] = {
-    "denied": lambda because: ("refused", f"it was denied: {because}"),
-    "expired": lambda because: ("escalated", f"nobody answered in time: {because}"),
-}
-
-
-def _got(decision: Decision | None, ran: Ran | None) -> dict[str, Any]:
-    kept = asdict(ran) if ran else None
-    if decision is None:
-        why = {"ruling": "proceed", "rule": "ledger", "because": "it was begun before"}
-        return {**why, "seconds": 0.0, "held": False, "ran": kept}
-    because = {"ruling": decision.ruling, "rule": decision.rule, "because": decision.because}
-    return {**because, "seconds": decision.seconds, "held": decision.held, "ran": kept}
-
-
-def _lines(decision: Decision) -> dict[str, Any]:
-    return {
-        "ruling": decision.ruling,
-        "rule": decision.rule,
-        "because": decision.because,
-        "tier": decision.tier.value,
-        "lines": [f"{one.rule}: {one.ruling}: {one.because}" for one in decision.lines],
-    }
 
 
 def _result(proof: Verification | None) -> str:

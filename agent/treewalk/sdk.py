@@ -21,7 +21,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
 
-from treewalk.asking import ask
+from treewalk.analysis.asking import ask
 from treewalk.errors import UsageError
 from treewalk.model.condition import Answer, parse_condition
 from treewalk.model.evidence import Anomaly
@@ -120,7 +120,7 @@ class Probe:
 
         Raises SourceError.
         """
-        from treewalk.comparing import compare_queries
+        from treewalk.analysis.comparing import compare_queries
 
         source = self.metrics(self.node.source)
         judged = await compare_queries(source, self.node.name, queries, self.at, spec)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import apprise  # noqa: F401  loaded before the first fork
 from treewalk.app import App
-from treewalk.channels import courier_of
-from treewalk.operations import Operations
+from treewalk.messages.channels import courier_of
+from treewalk.operations.incidents import Operations
 
 
 async def carry(workspace: Path, parent: int) -> None:

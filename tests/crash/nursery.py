@@ -79,7 +79,7 @@ def _child(job: dict[str, Any]) -> int:
     global _kill_at
     _kill_at = job.get("kill_at")
     from treewalk.app import App
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
     async def work() -> None:
         async with App.open(Path(job["workspace"])) as app:
@@ -166,7 +166,7 @@ def main() -> None:
     import sqlite_utils  # noqa: F401
     import treewalk.diagnosing
     import treewalk.integrations.prometheus
-    import treewalk.operations
+    import treewalk.operations.incidents
     import treewalk.store.lessons
     import treewalk.store.workers  # noqa: F401
     from treewalk.actions import ACTIONS, action

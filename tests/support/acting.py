@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
-from treewalk.desk import Desk
 from treewalk.errors import ActionFailed, SourceRejected, SourceTimeout
 from treewalk.model.acting import ActionFacts, ActionResult, Autonomy, ChangeClass
 from treewalk.model.condition import Answer
@@ -27,6 +26,7 @@ from treewalk.store.casebook import Casebook
 from treewalk.store.database import SqliteDatabase
 from treewalk.store.ledger import Ledger
 from treewalk.store.lessons import Lessons
+from treewalk.workflow.desk import Desk
 
 from tests.support.clocks import StandingClock
 from tests.support.trees import make_tree

@@ -61,10 +61,10 @@ def _check_channels(workspace: Workspace) -> None:
     """Whether channels have addresses that can be understood, where their secrets are here. Raises ContentError."""
     import os
 
-    from treewalk.channels import misread
     from treewalk.content.notify import channel_place
     from treewalk.content.secrets import resolver
     from treewalk.content.yaml import read
+    from treewalk.messages.channels import misread
     from treewalk.model.place import Problem
 
     if workspace.root is None or not workspace.settings.notify.channels:

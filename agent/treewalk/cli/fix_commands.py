@@ -13,8 +13,8 @@ from treewalk.cli.plans import SHORT, plan_lines
 from treewalk.errors import UsageError
 
 if TYPE_CHECKING:
-    from treewalk.operations import Operations
-    from treewalk.rehearsal import Rehearsal
+    from treewalk.operations.incidents import Operations
+    from treewalk.workflow.rehearsal import Rehearsal
 
 FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
 NumberArgument = Annotated[int, typer.Argument(help="The incident's number.")]
@@ -64,8 +64,8 @@ def _confirmed(sla: str) -> bool:
 
 
 async def _fix(state: State, sla: str, format: PlainFormat) -> int:
-    from treewalk.desk import switched_off
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
+    from treewalk.workflow.desk import switched_off
 
     async with state.app() as app:
         operations = Operations(app)
@@ -135,7 +135,7 @@ def timeline(operations: Operations, number: int) -> list[dict[str, Any]]:
 
 def _rehearse(state: State, sla: str, format: PlainFormat) -> int:
     async def run() -> Rehearsal:
-        from treewalk.operations import Operations
+        from treewalk.operations.incidents import Operations
 
         async with state.app() as app:
             return await Operations(app).rehearse(sla)
@@ -204,7 +204,7 @@ def resume(
     """Finish the incidents that processes which died have left. Runs until all of them are closed."""
 
     async def run() -> list[dict[str, Any]]:
-        from treewalk.operations import Operations
+        from treewalk.operations.incidents import Operations
 
         async with context.obj.app() as app:
             operations = Operations(app)
@@ -251,7 +251,7 @@ def deny(
 
 
 def _answer(state: State, number: int, who: str, plan: str, *, granted: bool) -> int:
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
     operations = Operations(state.app())
     life = operations.app.store.incident(number)["life"]
@@ -277,7 +277,7 @@ def kill(
     context: typer.Context, why: Annotated[str, typer.Argument(help="What people will read.")] = "no reason given"
 ) -> None:
     """Stop everything: no action runs any more, also not between two steps of one that has begun."""
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
     operations = Operations(context.obj.app())
     problems = operations.kill(user(), why)
@@ -288,7 +288,7 @@ def kill(
 
 def revive(context: typer.Context) -> None:
     """Turn the kill switch off."""
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
     was_on = Operations(context.obj.app()).revive(user())
     put("the kill switch is off" if was_on else "the kill switch was not on")

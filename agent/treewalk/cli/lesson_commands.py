@@ -80,8 +80,8 @@ def promote(
 
 
 async def _promoted(app: Any, id: str, seconds: float, who: str, force: bool) -> tuple[bool, str]:
-    from treewalk.operations import Operations
-    from treewalk.trusting import promote
+    from treewalk.operations.incidents import Operations
+    from treewalk.operations.trusting import promote
 
     async with app:
         return await promote(Operations(app), id, seconds, who, force=force)
@@ -98,8 +98,8 @@ def suspend(context: typer.Context, id: IdArgument) -> None:
 
 
 def _set(context: typer.Context, id: str, trust: Any) -> None:
-    from treewalk.operations import Operations
-    from treewalk.trusting import set_trust
+    from treewalk.operations.incidents import Operations
+    from treewalk.operations.trusting import set_trust
 
     set_trust(Operations(context.obj.app()), id, trust, user())
     put(f"{id} is {trust} now")
@@ -145,7 +145,7 @@ def import_pack(
 ) -> int:
     """Take known errors of another team as candidates: nothing of theirs acts before it was promoted here."""
     from treewalk.content.packs import read_pack
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
     app = context.obj.app()
     operations = Operations(app)
@@ -163,9 +163,9 @@ def backtest(
     format: FormatOption = PlainFormat.TEXT,
 ) -> int:
     """When a known error would have fired, and whether anything was wrong then. Exit code 1 for a false alarm."""
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
+    from treewalk.operations.trusting import known_error
     from treewalk.stages.report import clock
-    from treewalk.trusting import known_error
 
     app = context.obj.app()
     error = known_error(app, id)

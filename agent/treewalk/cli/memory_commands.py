@@ -41,7 +41,7 @@ def show_incident(
     format: FormatOption = PlainFormat.TEXT,
 ) -> None:
     """One incident, whole."""
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
     app = context.obj.app()
     found, operations = app.store.incident(number), Operations(app)
@@ -59,7 +59,7 @@ def cancel_incident(
     context: typer.Context, number: Annotated[int, typer.Argument(help="The incident's number.")]
 ) -> int:
     """End an incident without doing anything more. What runs at this moment is still recorded."""
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
     done = Operations(context.obj.app()).cancel(number, user())
     put(f"incident {number} is cancelled" if done else f"incident {number} was closed before")
@@ -73,7 +73,7 @@ def acknowledge_incident(
     who: Annotated[str, typer.Option(help="Your name.")] = "",
 ) -> int:
     """Say that you have seen it: it goes to no further channel. It approves nothing."""
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
     done = Operations(context.obj.app()).acknowledge(number, signed(who))
     put(f"incident {number} is acknowledged" if done else f"incident {number} was acknowledged before")
@@ -124,7 +124,7 @@ def _put_diagnosis(number: int, found: Mapping[str, Any]) -> None:
 @memory.command("list")
 def list_memory(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> None:
     """Every known error with how often and when it was met."""
-    from treewalk.tables import known_error_rows
+    from treewalk.operations.tables import known_error_rows
 
     rows = known_error_rows(context.obj.app())
     if format is PlainFormat.JSON:
@@ -146,7 +146,7 @@ def show_memory(
     format: FormatOption = PlainFormat.TEXT,
 ) -> None:
     """One known error: signature, cause, fix and record."""
-    from treewalk.tables import known_error_rows
+    from treewalk.operations.tables import known_error_rows
 
     by_id = {row["id"]: row for row in known_error_rows(context.obj.app())}
     if id not in by_id:

@@ -12,7 +12,7 @@ from treewalk.errors import TreewalkError, UsageError
 from treewalk.model.tree import nearest
 
 if TYPE_CHECKING:
-    from treewalk.courier import Channel
+    from treewalk.messages.courier import Channel
 
 notify = typer.Typer(help="Who is told what.", no_args_is_help=True, rich_markup_mode=None)
 FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
@@ -40,7 +40,7 @@ def send_test(
 
 
 async def _test(state: State, wanted: str | None) -> list[dict[str, Any]]:
-    from treewalk.channels import channels_of
+    from treewalk.messages.channels import channels_of
 
     async with state.app() as app:
         channels = channels_of(app)
@@ -55,8 +55,8 @@ async def _test(state: State, wanted: str | None) -> list[dict[str, Any]]:
 
 
 async def _try(name: str, channel: Channel, now: float, timeout: float) -> dict[str, Any]:
+    from treewalk.messages.telling import trial_message
     from treewalk.model.redact import redact
-    from treewalk.telling import trial_message
 
     try:
         async with asyncio.timeout(timeout):

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 @policy.command("table")
 def table(context: typer.Context, format: FormatOption = PlainFormat.TEXT) -> None:
     """Every kind of action with its tier, where it differs by node, and the guardrails."""
-    from treewalk.tables import guardrails, never, tiers
+    from treewalk.operations.tables import guardrails, never, tiers
 
     rules = context.obj.app().workspace.policy
     rows = list(tiers(rules))
@@ -51,7 +51,7 @@ def check(
     format: FormatOption = PlainFormat.TEXT,
 ) -> int:
     """Which rule would decide about a playbook at a node now, and why. Nothing outside is asked."""
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
     operations = Operations(context.obj.app())
     seconds = parse_span(unhealthy_for or None, "--unhealthy-for")

@@ -49,7 +49,7 @@ def read_only(
     """Let treewalk look and not touch, everywhere on this memory: it diagnoses, nothing acts, nothing is approved."""
     import getpass
 
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
     operations = Operations(context.obj.app())
     was_on = operations.set_read_only(wish is Wish.ON, getpass.getuser(), why)
@@ -63,7 +63,7 @@ def read_only(
 
 
 async def _serve(state: State, host: str | None, port: int | None, look_only: bool) -> None:
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
     from treewalk.server.serving import serve as serving
 
     async with state.app() as app:

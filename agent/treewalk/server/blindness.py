@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
-from treewalk.courier import Notices
+from treewalk.messages.courier import Notices
+from treewalk.messages.telling import blind_message
 from treewalk.stages.blindness import Blind, develop, document, notices_of
-from treewalk.telling import blind_message
 
 if TYPE_CHECKING:
     from treewalk.store.outbox import Outbox

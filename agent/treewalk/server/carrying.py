@@ -7,14 +7,14 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from treewalk.channels import Noticing, courier_of
-from treewalk.courier import stop
+from treewalk.messages.channels import Noticing, courier_of
+from treewalk.messages.courier import stop
 from treewalk.server.deliveries import DeliveryMeasures
 from treewalk.server.telegram import listening
 
 if TYPE_CHECKING:
     from treewalk.integrations.telegram_listener import Listener
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
 
 class Carrying:

@@ -12,7 +12,7 @@ from treewalk.errors import TreewalkError
 from treewalk.store.outbox import STATES
 
 if TYPE_CHECKING:
-    from treewalk.courier import Courier
+    from treewalk.messages.courier import Courier
 
 _RESULTS = ("delivered", "tried", "failed")
 _WAITING = ("due", "held", "sending")

@@ -18,7 +18,7 @@ from treewalk.store.inbox import Accepted, Inbox
 from treewalk.store.memory import LIVE
 
 if TYPE_CHECKING:
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
     from treewalk.server.reloading import Reload
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -14,7 +14,7 @@ from treewalk.settings import Settings
 
 if TYPE_CHECKING:
     from treewalk.app import App
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
     from treewalk.server.service import Service
 
 _MOST = 100  # problems that are shown

@@ -26,7 +26,7 @@ from treewalk.store.inbox import Accepted, Inbox
 
 if TYPE_CHECKING:
     from treewalk.integrations.telegram_listener import Listener
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
     from treewalk.server.reloading import Reload, Reloader
     from treewalk.server.watching import Watch
 

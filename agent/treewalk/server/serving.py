@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from treewalk.channels import check_channels
 from treewalk.errors import SettingsError
 from treewalk.integrations import tracing
+from treewalk.messages.channels import check_channels
 from treewalk.server.blindness import Blindness
 from treewalk.server.carrying import Carrying
 from treewalk.server.keys import is_loopback, keys_of
@@ -30,7 +30,7 @@ from treewalk.store.outbox import Outbox
 
 if TYPE_CHECKING:
     from treewalk.app import App
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
 _OPEN = "no secret is configured under server: listening on this machine only, and to whoever is on it"
 

@@ -10,7 +10,7 @@ from treewalk.model.redact import redact
 from treewalk.store.inbox import Inbox
 
 if TYPE_CHECKING:
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
 _AGAIN = 1.0  # seconds between two looks when nobody says that there is something to do
 

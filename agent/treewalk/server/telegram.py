@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from treewalk.courier import Channel
     from treewalk.integrations.telegram_listener import Listener
-    from treewalk.operations import Operations
+    from treewalk.messages.courier import Channel
+    from treewalk.operations.incidents import Operations
 
 
 @asynccontextmanager
@@ -29,7 +29,7 @@ async def listening(
         return
     from treewalk.integrations.telegram import TelegramChannel
     from treewalk.integrations.telegram_listener import Listener
-    from treewalk.switchboard import OperationsSwitchboard
+    from treewalk.operations.switchboard import OperationsSwitchboard
 
     shared = channel.notifier if channel is not None else None
     bot = shared if isinstance(shared, TelegramChannel) else TelegramChannel(settings, app.resolve)

@@ -10,7 +10,7 @@ from treewalk.model.redact import redact
 from treewalk.store.pruning import Pruned, Pruner
 
 if TYPE_CHECKING:
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
 _DAY = 86400.0
 _BREATH = 0.05  # seconds between two transactions, for those who wait to write

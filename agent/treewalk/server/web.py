@@ -19,7 +19,7 @@ from treewalk.server.service import Service
 from treewalk.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
 __all__ = ["Service", "build"]
 

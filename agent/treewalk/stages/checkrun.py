@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 
-from treewalk.asking import ask
+from treewalk.analysis.asking import ask
 from treewalk.errors import TreewalkError
 from treewalk.model.condition import Condition
 from treewalk.model.quantity import format_duration, format_number

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from treewalk.comparing import Compared, compare_queries
+from treewalk.analysis.comparing import Compared, compare_queries
 from treewalk.errors import SourceError, was_answered
 from treewalk.model.diagnosis import Measurement
 from treewalk.model.evidence import Evidence, EvidenceKind, Gap, LogGroup, Mention

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from treewalk.comparing import Compared, compare_series, step_for
+from treewalk.analysis.comparing import Compared, compare_series, step_for
 from treewalk.errors import SourceError
 from treewalk.model.diagnosis import Measurement
 from treewalk.model.quantity import Threshold, format_number

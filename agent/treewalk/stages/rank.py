@@ -20,15 +20,15 @@ from functools import cached_property
 
 import numpy as np
 
-from treewalk.changes import Array
-from treewalk.comparing import Compared
+from treewalk.analysis.changes import Array
+from treewalk.analysis.comparing import Compared
+from treewalk.analysis.symptoms import Symptoms, symptoms
+from treewalk.analysis.travel import Account, Seen, Story, accounts
 from treewalk.model.diagnosis import Measurement, Suspect
 from treewalk.model.evidence import LogGroup, Mention
 from treewalk.model.known import Match
 from treewalk.model.tree import Tree
 from treewalk.model.verdict import Status, Verdict
-from treewalk.symptoms import Symptoms, symptoms
-from treewalk.travel import Account, Seen, Story, accounts
 
 
 @dataclass(frozen=True, slots=True)

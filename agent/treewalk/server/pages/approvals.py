@@ -9,10 +9,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from treewalk.operations.switchboard import OperationsSwitchboard
 from treewalk.server.pages.gate import Refused
 from treewalk.server.pages.room import Room, number_of
 from treewalk.server.pages.sessions import Session
-from treewalk.switchboard import OperationsSwitchboard
 
 _SAID = {
     "recorded": "Your answer is recorded.",

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treewalk.model.known import Trust
+from treewalk.operations.tables import known_error_rows
+from treewalk.operations.trusting import promote, set_trust
 from treewalk.server.pages.gate import Refused
 from treewalk.server.pages.room import Room
 from treewalk.server.pages.sessions import Session
-from treewalk.tables import known_error_rows
-from treewalk.trusting import promote, set_trust
 
 _DAY = 86400.0
 _ORDER: tuple[Trust, ...] = ("candidate", "suspended", "trusted", "retired")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from treewalk.operations.tables import guardrails, never, tiers
 from treewalk.server.pages.room import Room
 from treewalk.server.pages.sessions import Session
-from treewalk.tables import guardrails, never, tiers
 
 _MEANS = {
     "full": "may run",

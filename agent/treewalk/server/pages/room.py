@@ -17,7 +17,7 @@ from treewalk.server.pages.walks import Walks
 from treewalk.store.views import Views
 
 if TYPE_CHECKING:
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
     from treewalk.server.web import Service
 
 Show = Callable[["Room", Request, Session], Awaitable[Response]]

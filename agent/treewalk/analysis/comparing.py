@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from treewalk.analysis.stats import Deviation, counter_to_rate, deviation, thinned
 from treewalk.model.evidence import Anomaly
 from treewalk.model.series import Series
 from treewalk.model.tree import BaselineSpec
 from treewalk.ports import MetricSource
-from treewalk.stats import Deviation, counter_to_rate, deviation, thinned
 
 MAX_SERIES = 20  # of one query; the ones that deviate most are kept
 _PLAIN = re.compile(r"\s*([A-Za-z_:][\w:]*)\s*(?:\{.*\})?\s*", re.DOTALL)

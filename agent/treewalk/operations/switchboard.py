@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from treewalk.errors import UsageError
 from treewalk.model.acting import Approval
-from treewalk.operations import same_plan
+from treewalk.operations.incidents import same_plan
 from treewalk.ports import Answer, Standing
 
 if TYPE_CHECKING:
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
 _CLOCKS = 1.0  # seconds by which a chat's times, which are whole seconds, may lie before ours
 

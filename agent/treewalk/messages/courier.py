@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from treewalk.errors import TreewalkError
+from treewalk.messages.telling import Teller
 from treewalk.model.message import Message, MessageKind
 from treewalk.model.quantity import format_duration
 from treewalk.model.redact import redact
@@ -24,7 +25,6 @@ from treewalk.ports import Clock, Notifier
 from treewalk.store.casebook import Casebook
 from treewalk.store.database import Writer
 from treewalk.store.outbox import Delivery, Kept, Outbox, Want
-from treewalk.telling import Teller
 
 _LEASE = 10.0  # seconds beyond the time-out after which a delivery under way counts as left by a crash
 _CLIMB = 3.0  # between two looks at who waits for an answer

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from treewalk.desk import Desk, context_of, found_by, losses, preview
 from treewalk.errors import SourceError
 from treewalk.model.acting import Decision, Plan, PlannedStep, plan_from_json
 from treewalk.model.diagnosis import Diagnosis
 from treewalk.stages import report
 from treewalk.stages.decide import decide
+from treewalk.workflow.desk import Desk, context_of, found_by, losses, preview
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from treewalk.model.tree import nearest
 
 if TYPE_CHECKING:
     from treewalk.app import App
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
 
 async def promote(

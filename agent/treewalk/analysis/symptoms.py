@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from treewalk.changes import SHAPE_PRIOR, Array, Changes, changes, log_sum
-from treewalk.comparing import Compared
+from treewalk.analysis.changes import SHAPE_PRIOR, Array, Changes, changes, log_sum
+from treewalk.analysis.comparing import Compared
 
 _SERIES_A_NODE = 8  # the most deviating ones
 _SHOWS = 0.5  # how likely one series of a troubled node shows it

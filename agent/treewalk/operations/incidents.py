@@ -10,27 +10,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from treewalk.analysis.asking import ask
 from treewalk.app import App, DiagnoseOptions, baseline_of
-from treewalk.asking import ask
-from treewalk.crew import Crew
-from treewalk.desk import Desk, context_of
 from treewalk.errors import SourceError, StoreError, TreewalkError, UsageError
-from treewalk.learning import Learning
 from treewalk.model.acting import Decision, PlannedStep
 from treewalk.model.diagnosis import Diagnosis, Measurement
 from treewalk.model.events import Event
 from treewalk.model.policy import Policy
 from treewalk.model.tree import nearest
+from treewalk.operations.crew import Crew
+from treewalk.operations.learning import Learning
 from treewalk.pipeline import live
 from treewalk.ports import Durable, Hands, Journal
-from treewalk.reckoning import give_up, unknown_outcomes
-from treewalk.rehearsal import Rehearsal, rehearse
 from treewalk.spans import span
 from treewalk.stages.decide import decide
 from treewalk.stages.impact import impact
 from treewalk.stages.intake import measure
 from treewalk.stages.plan import NoPlan, Shelf, plan_playbook
-from treewalk.underway import Underway
+from treewalk.workflow.desk import Desk, context_of
+from treewalk.workflow.reckoning import give_up, unknown_outcomes
+from treewalk.workflow.rehearsal import Rehearsal, rehearse
+from treewalk.workflow.underway import Underway
 
 KILL_FILE = "KILL"
 

@@ -19,7 +19,7 @@ from treewalk.ports import Books, Cases, Clock, Hands, Journal, MetricSource, Re
 from treewalk.stages.learn import candidate
 from treewalk.stages.plan import NoPlan, Shelf, plan
 from treewalk.stages.verify import sla_answer
-from treewalk.underway import Underway
+from treewalk.workflow.underway import Underway
 
 
 @dataclass(frozen=True)

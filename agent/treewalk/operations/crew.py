@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from treewalk.ports import Durable
-from treewalk.underway import Underway
+from treewalk.workflow.underway import Underway
 
 if TYPE_CHECKING:
     from treewalk.app import App

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from treewalk.desk import Desk
 from treewalk.model.acting import PlannedStep
 from treewalk.stages.act import unsure
+from treewalk.workflow.desk import Desk
 
 
 def unknown_outcomes(desk: Desk, number: int, but: str = "") -> str | None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from treewalk.stats import Deviation
+from treewalk.analysis.stats import Deviation
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

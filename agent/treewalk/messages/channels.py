@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from treewalk.courier import Channel, Courier, Notices
 from treewalk.errors import SettingsError
+from treewalk.messages.courier import Channel, Courier, Notices
+from treewalk.messages.telling import Teller, digest_message, told_by
 from treewalk.settings import NotifySettings
 from treewalk.store.outbox import Outbox
 from treewalk.store.stories import Stories
-from treewalk.telling import Teller, digest_message, told_by
 
 if TYPE_CHECKING:
     from treewalk.app import App
-    from treewalk.operations import Operations
+    from treewalk.operations.incidents import Operations
 
 Noticing = Callable[[float], Notices | None]
 

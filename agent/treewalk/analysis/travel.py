@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from treewalk.changes import SHAPE_PRIOR, SHAPES
+from treewalk.analysis.changes import SHAPE_PRIOR, SHAPES
 
 Array = NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""What treewalk does about incidents, wired up for the command line, the server and the chat."""

@@ -1,0 +1,1 @@
+"""What an incident is worked on with, step by step; `pipeline.py` tells the story."""
