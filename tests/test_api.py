@@ -65,7 +65,7 @@ async def test_trees_and_impact(workspace: Path) -> None:
 
 async def test_bodies_are_bounded_before_anybody_is_let_in(workspace: Path) -> None:
     async with asked(workspace) as client:
-        large = b'{"on": true, "why": "' + b"x" * 2_000_000 + b'"}'
+        large = b'{"on": true, "why": "' + b"x" * 5_000_000 + b'"}'
         headers = {"Content-Type": "application/json"}
         assert (await client.post("/api/read-only", content=large, headers=headers)).status_code == 413
 

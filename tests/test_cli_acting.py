@@ -124,7 +124,7 @@ def test_an_answer_is_to_the_plan_that_was_shown_and_to_no_other(workspace: Path
     for part in ("a", "b", "c"):  # every step with its values
         assert f"url={target.url}/mend/one/{part}" in shown
     assert (f"plan {digest}: mend at store_one" in shown, len(digest)) == (True, 12)
-    for other in ("0" * 12, digest[:4], digest + "0"):
+    for other in ("0" * 12, digest[:4], digest + "-"):
         code, out, err = run(workspace, "approve", "1", "--plan", other)
         assert (code, out, f"asks about plan {digest} now" in err) == (2, "", True)
         assert not target.calls

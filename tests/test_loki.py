@@ -18,6 +18,7 @@ import pytest
 import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from treewalk.errors import (
     CircuitOpen,
     QueryUnsupported,
@@ -66,8 +67,13 @@ async def source(url: str, root: Path | None = None, **given_settings: Any) -> A
         await made.aclose()
 
 
+SECRETS = {"TOKEN": "s3cret-t0ken"}
+
+
 def _resolve(text: str) -> str:
-    return text.replace("${TOKEN}", "s3cret-t0ken")
+    for name, value in SECRETS.items():
+        text = text.replace(f"${{{name}}}", value)
+    return text
 
 
 @pytest.fixture
@@ -315,9 +321,13 @@ async def test_a_host_that_does_not_exist() -> None:
             await logs.lines('{a="b"}', 0, 60, 5)
 
 
-async def test_a_url_that_is_none() -> None:
+async def test_a_url_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written down it is refused when the settings are read; a secret is known only when it is used."""
     for url in ("localhost", "ftp://127.0.0.1/", "http://[::1"):
-        async with source(url) as logs:
+        with pytest.raises(ValidationError):
+            LokiSettings(url=url)
+        monkeypatch.setitem(SECRETS, "ADDRESS", url)
+        async with source("${ADDRESS}") as logs:
             with pytest.raises(SourceRejected, match="check url and headers"):
                 await logs.lines('{a="b"}', 0, 60, 5)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import trustme
+from pydantic import ValidationError
 from treewalk.errors import (
     CircuitOpen,
     QueryUnsupported,
@@ -64,8 +65,13 @@ async def source(url: str, root: Path | None = None, **settings: Any) -> AsyncIt
         await made.aclose()
 
 
+SECRETS = {"TOKEN": "s3cret-t0ken"}
+
+
 def _resolve(text: str) -> str:
-    return text.replace("${TOKEN}", "s3cret-t0ken")
+    for name, value in SECRETS.items():
+        text = text.replace(f"${{{name}}}", value)
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -322,9 +328,13 @@ async def test_a_host_that_does_not_exist() -> None:
             await metrics.instant("up", 0)
 
 
-async def test_a_url_that_is_none() -> None:
+async def test_a_url_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written down it is refused when the settings are read; a secret is known only when it is used."""
     for url in ("localhost", "http://", "ftp://127.0.0.1/", "http://[::1"):
-        async with source(url) as metrics:
+        with pytest.raises(ValidationError):
+            PrometheusSettings(url=url)
+        monkeypatch.setitem(SECRETS, "ADDRESS", url)
+        async with source("${ADDRESS}") as metrics:
             with pytest.raises(SourceRejected, match="check url and headers"):
                 await metrics.instant("up", 0)
 
@@ -433,8 +443,9 @@ async def test_basic_auth_is_sent_and_never_shown(in_url: bool, server: Answerin
     assert "TOKEN" not in str(caught.value)
 
 
-async def test_a_password_in_the_url_is_not_shown_when_nobody_answers() -> None:
-    async with source(f"http://ops:s3/cret@127.0.0.1:{free_port()}") as metrics:
+async def test_a_password_in_the_url_is_not_shown_when_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SECRETS, "ADDRESS", f"http://ops:s3/cret@127.0.0.1:{free_port()}")
+    async with source("${ADDRESS}") as metrics:
         with pytest.raises(SourceError) as caught:
             await metrics.instant("up", 0)
     assert "cret" not in str(caught.value)
