@@ -20,7 +20,7 @@ demo: setup
 test: setup
 	@scripts/system-packages.sh test
 	@$(BIN)/python -m pytest -m "not alone" -n 2 $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest -m alone -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@scripts/side-by-side.sh $(BIN)/python $(PYTEST_ARGS)
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -37,6 +37,7 @@ bench: setup
 	@$(BIN)/python -m bench.run
 	@$(BIN)/python -m bench.intake
 	@$(BIN)/python -m bench.naming
+	@$(BIN)/python -m bench.incidents.score
 
 docs: setup
 	@$(BIN)/python scripts/make_docs.py

@@ -43,7 +43,6 @@ async def storm_with_kills(workspace: Path, groups: list[tuple[int, ...]]) -> tu
 
 
 @pytest.mark.alone
-@pytest.mark.xdist_group("kills")
 async def test_ten_thousand_messages_and_two_kills_lose_no_alert_and_double_none(tmp_path: Path) -> None:
     groups = messages(MESSAGES, ALERTS)
     with running_target() as target:

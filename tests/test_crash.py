@@ -24,7 +24,7 @@ from treewalk.store.ledger import Ledger
 
 from tests.crash.target import Target, running_target, write_workspace
 
-pytestmark = [pytest.mark.alone, pytest.mark.xdist_group("kills")]
+pytestmark = pytest.mark.alone
 RANDOM_KILLS = 200
 NURSERIES = 3
 CHAIN = 8  # kills of one workspace, one after another

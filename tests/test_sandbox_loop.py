@@ -24,7 +24,7 @@ from treewalk.store.ledger import Ledger
 pytestmark = [
     pytest.mark.needs("redis-server", "prometheus", "prometheus-alertmanager", "prometheus-redis-exporter"),
     pytest.mark.alone,
-    pytest.mark.xdist_group("sandbox"),
+    pytest.mark.platform,
 ]
 SLA = "entity_data_freshness"
 

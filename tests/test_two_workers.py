@@ -17,7 +17,7 @@ from tests.crash.target import running_target, write_workspace
 from tests.support.postgres import running_postgres
 from tests.test_crash import Nursery
 
-pytestmark = [pytest.mark.needs("/usr/lib/postgresql"), pytest.mark.alone, pytest.mark.xdist_group("kills")]
+pytestmark = [pytest.mark.needs("/usr/lib/postgresql"), pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

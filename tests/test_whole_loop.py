@@ -20,7 +20,7 @@ from treewalk.store.database import SqliteDatabase
 pytestmark = [
     pytest.mark.needs("redis-server", "prometheus", "prometheus-alertmanager", "prometheus-redis-exporter"),
     pytest.mark.alone,
-    pytest.mark.xdist_group("sandbox"),
+    pytest.mark.platform,
 ]
 ANN, MALLORY = 1001, 6666
 

@@ -37,13 +37,13 @@ class Habits:
     delay_windows: float = 0.02  # or this much of a window where samples are dense
     # An effect is seen a step before its cause, three steps more a third as often: samples are not taken together, and
     # a cause that is measured as a rate shows late.
-    early: float = 0.05
-    alike: float = 0.7  # an effect changes in the same shape as its cause
+    early: float = 0.025
+    alike: float = 0.6  # an effect changes in the same shape as its cause
     outside: float = 0.02  # the SLA breaks though the trouble did not reach it
     starved: float = 0.3  # what stands right beneath the origin changes in consequence,
-    beside: float = 0.15  # or what shares a dependent with it,
+    beside: float = 0.2  # or what shares a dependent with it,
     near: float = 0.05  # or what stands beneath something further up
-    growth: float = 0.7  # log of how much larger (in robust deviations) an effect may be before it speaks
+    growth: float = 0.5  # log of how much larger (in robust deviations) an effect may be before it speaks
     growth_cost: float = 1.5  # against the cause, by this for each e-fold more,
     growth_most: float = 3.0  # and this at the most: deviations of unlike metrics compare poorly
 

@@ -265,13 +265,15 @@ class Sandbox:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _processes_left(self) -> list[int]:
-        """The ids of every process that carries the sandbox's mark; other users' cannot be read, nor be ours."""
+        """The ids of every process that carries the sandbox's mark or works in its folder (Redis writes its title over
+        its environment, and the mark with it); other users' cannot be read, nor be ours."""
         mark = f"SANDBOX_DIR={self.folder}".encode()
         found = []
-        for entry in Path("/proc").glob("[0-9]*/environ"):
+        for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if mark in entry.read_bytes().split(b"\0"):
-                    found.append(int(entry.parent.name))
+                inside = (entry / "cwd").readlink().is_relative_to(self.folder / "data")
+                if inside or mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
         return [pid for pid in found if pid != os.getpid()]
 
     def _write(self) -> None:
