@@ -103,9 +103,10 @@ def test_a_backtest_finds_a_false_alarm_and_promotion_needs_force(sandbox: Sandb
         "  root_cause: nearly everybody is connected\n  fix: {type: escalate}\n"
     )
     assert treewalk(sandbox, "memory", "import", str(pack))[0] == 0
-    code, out = treewalk(sandbox, "memory", "backtest", "others/any-client", "--since", "2m", "--format", "json")
-    assert code == 1
-    assert json.loads(out)["false_alarms"]
+    test = ("memory", "backtest", "others/any-client", "--since", "2m", "--format", "json")
+    # Times of trouble excuse a firing: until the faults of earlier tests are long enough ago, there is no false alarm.
+    sandbox.wait_for(lambda: treewalk(sandbox, *test)[0] == 1, 120, print, "a time when all was well")
+    assert json.loads(treewalk(sandbox, *test)[1])["false_alarms"]
     assert treewalk(sandbox, "memory", "backtest", "others/never", "--since", "2m")[0] == 0
     code, out = treewalk(sandbox, "memory", "promote", "others/any-client", "--since", "2m")
     assert (code, "not promoted" in out) == (1, True)

@@ -132,7 +132,7 @@ def _leak(sandbox: Sandbox) -> None:
 
 
 def _leak_again(sandbox: Sandbox) -> None:
-    sandbox.configure("leaker", leave_at=MAX_CLIENTS - 6, again_after=12.0)
+    sandbox.configure("leaker", leave_at=MAX_CLIENTS - 6, again_after=20.0)
     sandbox.supervisor().startProcess("leaker")
 
 
