@@ -88,9 +88,8 @@ async def test_the_kill_switch_stops_between_two_steps(tmp_path: Path) -> None:
     assert len(scene.world.did) == 2
 
 
-@pytest.mark.parametrize("kind", ["wait", "verify"])
-async def test_a_step_that_changes_nothing_does_not_begin_either(tmp_path: Path, kind: str) -> None:
-    step = {"action": "wait", "duration": "10s"} if kind == "wait" else {"action": "verify", "check": "up > 0"}
+async def test_a_step_that_changes_nothing_does_not_begin_either(tmp_path: Path) -> None:
+    step = {"action": "wait", "duration": "10s"}
     scene = Scene(tmp_path, {"action": "mend"}, step, {"action": "mend", "how": "again"})
     scene.world.before_run = lambda: turn(scene, "kill", on=not scene.world.did)
 
@@ -102,9 +101,61 @@ async def test_a_step_that_changes_nothing_does_not_begin_either(tmp_path: Path,
     assert (await life_of(scene))[0] == "resolved"
     lines = told(scene)
     held = next(i for i, line in enumerate(lines) if line.startswith("waiting: held"))
-    began = "waiting: waiting 10s" if kind == "wait" else "verifying: "
-    assert held < next(i for i, line in enumerate(lines) if line.startswith(began))
+    assert held < next(i for i, line in enumerate(lines) if line.startswith("waiting: waiting 10s"))
     assert any(line.startswith("goes on") for line in lines[held:])
+
+
+async def test_what_was_done_is_proven_while_the_switch_is_on(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "verify", "check": "up > 0"})
+    scene.world.before_run = lambda: turn(scene, "kill", on=True)
+    assert (await life_of(scene))[0] == "resolved"
+    assert not any("held: " in line for line in told(scene))
+
+
+async def test_what_a_switch_stopped_half_way_says_nothing_of_the_fix(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend"}, {"action": "mend", "how": "again"})
+    scene.world.mends = False
+    scene.world.before_run = lambda: turn(scene, "kill", on=True)
+    ending, life = await life_of(scene)
+    assert (ending, "nothing more could be done for 1d" in life["why"]) == ("escalated", True)
+    assert scene.lessons.record("ke-1", "trusted").failures == 0
+    assert scene.database.query("SELECT * FROM fixes") == []
+
+
+async def test_a_hold_that_outlives_its_process_is_not_as_long_again(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    turn(scene, "kill", on=True)
+    durable = Recorded()
+    number = scene.cases.open(scene.sla, "a test", scene.clock.now())
+    began = scene.clock.now()
+
+    def dies(slept: float) -> None:
+        if 40_000 < slept < 40_100 and not durable.died:
+            durable.died = True
+            raise ConnectionAbortedError
+
+    every_second(scene, dies)
+    with pytest.raises(ConnectionAbortedError):
+        await live(number, scene.desk(), durable)
+    scene.clock.at += 36_000  # nobody works on it meanwhile
+    durable.at = 0
+    assert await live(number, scene.desk(), durable) == "escalated"
+    assert 86_400 <= scene.clock.now() - began < 86_500
+
+
+class Recorded(Plainly):
+    """Durable steps that are recorded, so that a life can be gone on with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Any] = []
+        self.at, self.died = 0, False
+
+    async def step(self, name: str, function: Any) -> Any:
+        if self.at == len(self.kept):
+            self.kept.append(await super().step(name, function))
+        self.at += 1
+        return self.kept[self.at - 1]
 
 
 async def test_read_only_lets_a_plan_wait_and_look(tmp_path: Path) -> None:

@@ -447,6 +447,16 @@ async def test_the_kill_switch_stops_what_takes_back_and_the_reason_to_escalate_
     assert [kind for kind, _ in scene.world.did] == ["mend"]
 
 
+async def test_what_was_done_at_another_node_is_taken_back_there(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"action": "mend_setting", "node": "reader"})
+    scene.world.mends = False
+    assert (await life_of(scene))[0] == "escalated"
+    assert [(row["action"], row["node"]) for row in scene.ledger.of(1)] == [
+        ("mend_setting", "reader"),
+        ("mend_setting", "reader"),
+    ]
+
+
 async def test_who_approves_is_told_what_is_taken_back_when_it_does_not_help(tmp_path: Path) -> None:
     """The action names its undo only after it ran: its values are not in the plan, so the question says it in words."""
     scene = Scene(tmp_path, {"action": "mend_asked_setting"})

@@ -48,8 +48,7 @@ async def live(number: int, desk: Desk, durable: Durable) -> str:
         await life.carry_out(made)
         proof = await life.prove(made.verify)
         if proof.result != "holds":
-            await life.take_back(made)
-            raise Over("escalated", f"the fix did not hold: {proof.reason}")
+            await life.not_helped(made, f"the fix did not hold: {proof.reason}")
         await life.others(made.verify)
         return await life.resolved(found, made, proof)
     except Over as over:
@@ -225,8 +224,8 @@ class _Incident(Acting):
                 if step.kind == "escalate_if_failed":
                     failed = f"{step.purpose} ({failed})" if step.purpose else failed
                 continue
-            if not step.changes:
-                await self._step(f"step {index + 1}: may begin", self._hold, False)
+            if not step.changes and not (self.acted and step.kind == "verify"):  # what was done is proven all the same
+                await self._may_begin(f"step {index + 1}: may begin", changes=False)
             if step.kind == "verify" and step.verify is not None:
                 proof = await self._prove(step.verify, f"step {index + 1}: verify")
                 self.checks.append(proof)
@@ -239,10 +238,16 @@ class _Incident(Acting):
                 ran = await self._through(step, made, f"do:{index}")
                 failed = None if ran.outcome == "done" else ran.summary
                 if ran.outcome == "unknown":
+                    self.lost = True
                     raise Over("escalated", ran.summary)
         if failed is not None:
-            await self.take_back(made)
-            raise Over("escalated", failed)
+            await self.not_helped(made, failed)
+
+    async def not_helped(self, made: Plan, why: str) -> None:
+        """What was done did not help: take it back where that is possible, and end the life."""
+        self.lost = True
+        await self.take_back(made)
+        raise Over("escalated", why)
 
     # proving
 
@@ -306,8 +311,8 @@ class _Incident(Acting):
             ending, why = "escalated", why if unknown in why else f"{unknown}; {why}"
         give_up(desk, self.number)
         life = desk.cases.life(self.number)
-        if made is not None and self.acted and ending in ("resolved", "escalated"):
-            # What a human broke off, or policy stopped half-way, says nothing of the fix.
+        if made is not None and self.acted and (ending == "resolved" or (ending == "escalated" and self.lost)):
+            # What a human broke off, or a switch or a question without an answer stopped half-way, says nothing of it.
             last = self.proof or (self.checks[-1] if self.checks else None)
             result = "won" if ending == "resolved" else _result(last)
             known, seconds = self.found.get("known_error") or credited(desk, made, self.learned), now - life["opened"]

@@ -111,14 +111,15 @@ def _final(steps: Sequence[PlannedStep], default: VerifySpec) -> VerifySpec:
     return VerifySpec(None, True, default.node, max(own[-1].timeout, 10.0), default.stable) if own else default
 
 
-def planned_undo(made: Plan, undos: Sequence[Mapping[str, Any]], shelf: Shelf) -> tuple[PlannedStep, ...]:
-    """The steps that take back what actions did, from what they themselves said of it (`action` and parameters)."""
+def planned_undo(undos: Sequence[tuple[str, Mapping[str, Any]]], shelf: Shelf) -> tuple[PlannedStep, ...]:
+    """The steps that take back what actions did, each at the node where it was done, from what the actions themselves
+    said of it (`action` and parameters)."""
     steps = []
-    for index, written in enumerate(undos):
+    for index, (node, written) in enumerate(undos):
         action = shelf.action(str(written["action"]))
         model = action.parameters.model_validate({k: v for k, v in written.items() if k != "action"})
         params = model.model_dump(mode="json")
-        steps.append(PlannedStep(index, action.kind, made.node, params, "undo", action.facts(model)))
+        steps.append(PlannedStep(index, action.kind, node, params, "undo", action.facts(model)))
     return tuple(steps)
 
 

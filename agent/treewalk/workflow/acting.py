@@ -19,7 +19,7 @@ from treewalk.stages.decide import decide
 from treewalk.stages.plan import planned_undo, taken_back
 from treewalk.workflow.desk import context_of, preview, seen_at, seen_before, switched_off
 from treewalk.workflow.life import Life, Over
-from treewalk.workflow.reckoning import key_of
+from treewalk.workflow.reckoning import done_before, key_of
 
 _LOOK = 15.0  # seconds between two measurements of an SLA while a human is asked or nothing may be done
 _HELD = 86400.0  # seconds after which what may not go on is a human's; the chain of channels is climbed long before
@@ -37,11 +37,11 @@ class Acting(Life):
                 ran = Ran(**got["ran"])
                 self.acted = True
                 if ran.undo is not None:
-                    self.undos.append(ran.undo)
+                    self.undos.append((step.node, ran.undo))
                 return ran
             because = f"{step.kind} at {step.node}: {got['because']} ({got['rule']})"
             if got["held"]:
-                await self._step("hold", self._hold, True)
+                await self._may_begin("hold", changes=True)
             elif got["ruling"] == "refuse":
                 raise Over("refused", because)
             elif got["ruling"] == "wait":
@@ -135,17 +135,27 @@ class Acting(Life):
 
     # held
 
-    async def _hold(self, changes: bool) -> None:
-        """Wait while a switch lets no step begin (`changes`: none that changes something); then it goes on."""
+    async def _may_begin(self, name: str, *, changes: bool) -> None:
+        """Wait while a switch lets no step begin (`changes`: none that changes something). Until when at the most is
+        recorded first: a hold that outlives its process is not as long again."""
+        until = await self._step(name, self._held_until, changes)
+        if until is not None:
+            await self._step(f"{name}, held", self._hold, changes, until)
+
+    async def _held_until(self, changes: bool) -> float | None:
+        return None if switched_off(self.desk, changes=changes) is None else self.desk.clock.now() + _HELD
+
+    async def _hold(self, changes: bool, until: float) -> None:
         desk, told = self.desk, ""
-        began = looked = desk.clock.monotonic()
+        looked = desk.clock.monotonic()
         while (why := switched_off(desk, changes=changes)) is not None:
             self._need_open()
             if why != told:
                 self._enter("waiting", f"held: {why}", {"held": True})
             told = why
-            if desk.clock.monotonic() - began >= _HELD:
-                raise Over("escalated", f"nothing could be done for {format_duration(_HELD)}: {why}")
+            if desk.clock.now() >= until:
+                more = "more " if self.acted else ""
+                raise Over("escalated", f"nothing {more}could be done for {format_duration(_HELD)}: {why}")
             looked = await self._look_on(looked)
             await desk.clock.sleep(desk.poll)
         if told:
@@ -160,13 +170,15 @@ class Acting(Life):
 
     def _leave_alone(self, measurement: Measurement) -> None:
         if measurement.status == "met":
-            raise Over("resolved", f"it recovered by itself before anything was done: {measurement.reason}")
+            done = done_before(self.desk, self.number)
+            said = f"it is met again, and {done}" if done else "it recovered by itself before anything was done"
+            raise Over("resolved", f"{said}: {measurement.reason}")
 
     # taking back
 
     async def take_back(self, made: Plan) -> None:
         """Undo what was done, where the playbook or the actions themselves say how, and policy lets it."""
-        steps = made.undo or planned_undo(made, tuple(reversed(self.undos)), self.desk.shelf)
+        steps = made.undo or planned_undo(tuple(reversed(self.undos)), self.desk.shelf)
         if not self.acted:
             return
         for index, step in enumerate(steps):

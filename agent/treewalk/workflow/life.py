@@ -27,8 +27,9 @@ class Life:
         self.before: Mapping[str, str] = {}
         self.checks: list[Verification] = []  # of the steps' own proofs
         self.proof: Verification | None = None
-        self.undos: list[Mapping[str, Any]] = []
+        self.undos: list[tuple[str, Mapping[str, Any]]] = []  # the node, and what the action there said of it
         self.acted = False
+        self.lost = False  # whether what was done did not help, or could not be done: not so where it was broken off
         self.learned: str | None = None
         self.after: int | None = None  # the incident whose end was waited for
 
