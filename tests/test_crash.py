@@ -29,7 +29,7 @@ from tests.crash.target import APPROVER, Target, running_target, write_meeting, 
 pytestmark = [pytest.mark.alone, pytest.mark.xdist_group("kills")]
 RANDOM_KILLS = 200
 NURSERIES = 3
-EVERY = 5  # of the points of the longer road, to spare time, but for those around its actions
+EVERY = 7  # of the points of the longer road, to spare time, but for those around its actions
 ACTS = 3 * 6  # points around two calls and the one that takes back: before and after intent, call and outcome
 CHAIN = 8  # kills of one workspace, one after another
 Job = Callable[..., dict[str, Any]]
@@ -194,7 +194,8 @@ def test_kills_where_a_human_is_asked_and_two_incidents_meet_undo_once_and_leave
             return bool(found["killed"])
 
         acts = pool.map(die_at, range(1, ACTS + 1), ["act"] * ACTS)
-        others = pool.map(die_at, points := range(1, found["points"] + 1, EVERY), [None] * len(points))
+        points = range(1, found["points"] + 1, EVERY)
+        others = pool.map(die_at, points, [None] * len(points))
         assert all(acts)
         # Which of the two comes first is not always the same, and with it the number of points.
         assert sum(others) >= len(points) - 3

@@ -195,7 +195,7 @@ def test_an_approval_only_turns_what_was_asked_into_a_yes(seed: int) -> None:
         assert (after.ruling, after.rule, after.seconds) == (before.ruling, before.rule, before.seconds)
 
 
-@law(3000)
+@law(5000)
 def test_every_decision_names_its_rule_and_its_reason(seed: int) -> None:
     found = decide(*question(seed))
     assert found.rule

@@ -59,7 +59,6 @@ def test_one_worker_is_killed_and_the_other_finishes_its_incident(shared: str, t
         assert cases.life(number)["ending"] in ("resolved", "escalated")
         assert max(target.calls[f"/mend/shared/{part}"] for part in "ab") <= 1
         runs = {row["key"]: row["worker"] for row in ledger.of(number)}
-        print(began, runs, cases.life(number)["ending"], dict(target.calls))
         later = {worker for key, worker in runs.items() if key not in began}
         assert runs.items() >= began.items()
         assert later == heirs, f"the heir {heirs} did not do the rest: {runs}"
