@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+_PROVEN = ("verifying", "closed")  # an incident whose actions are done
 _points = 0
 _kill_at: int | None = None
 _kill_in: str | None = None
@@ -99,10 +100,7 @@ def _child(job: dict[str, Any]) -> int:
                 numbers = [operations.open(sla, "a test") for sla in job["do"]]
                 for number in numbers:
                     await workflows.start(number)
-                    while job.get("apart") and operations.cases.life(numbers[0])["state"] not in (
-                        "verifying",
-                        "closed",
-                    ):
+                    while job.get("apart") and operations.cases.life(numbers[0])["state"] not in _PROVEN:
                         await asyncio.sleep(0.02)
                 for number in numbers:
                     await operations.crew.until_closed(number)
