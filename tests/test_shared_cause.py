@@ -165,3 +165,24 @@ async def test_nobody_to_blame_and_nobody_at_work_is_a_matter_for_a_human_at_onc
     scene.cases.enter(first, "asking", "a human is asked", scene.clock.now())
     scene.blamed = False
     assert await life_of(scene, second) == "escalated"
+
+
+@pytest.mark.parametrize("mends", [True, False])
+async def test_what_was_seen_before_another_incident_acted_at_the_node_is_looked_at_again(
+    tmp_path: Path, mends: bool
+) -> None:
+    """The other one acts and ends between this one's look and its plan, so that nothing has to be waited for."""
+    scene = Scene(tmp_path)
+    scene.world.mends = mends
+    first, second = begun(scene)
+    ended: list[str] = []
+
+    class Overtaken(Plainly):
+        async def step(self, name: str, function: Any) -> Any:
+            if name == "share" and not ended:
+                ended.append(await life_of(scene, first))
+            return await super().step(name, function)
+
+    ending = await asyncio.wait_for(live(second, scene.desk(), Overtaken()), 20)
+    assert [kind for kind, _ in scene.world.did if kind == "mend"] == ["mend"]
+    assert (ended, ending) == ((["resolved"], "resolved") if mends else (["escalated"], "merged"))

@@ -44,17 +44,24 @@ def test_one_worker_is_killed_and_the_other_finishes_its_incident(shared: str, t
         staying = threading.Thread(target=lambda: heir.run(workspace, "stay", until=str(stop)))
         staying.start()
         until(lambda: books.query("SELECT id FROM workers"), 60, "the heir to work")
+        heirs = {row["id"] for row in books.query("SELECT id FROM workers")}
         # It dies at a point between the first call and the last.
         assert doomed.run(workspace, ["fresh_shared"], kill_at=30)["killed"]
-        cases = Casebook(books)
+        cases, ledger = Casebook(books), Ledger(books)
         number = cases.database.query("SELECT number FROM incidents")[0]["number"]
         assert cases.life(number)["state"] != "closed"
+        began = {row["key"]: row["worker"] for row in ledger.of(number)}
+        assert began, "it died before it began anything"
+        assert not set(began.values()) & heirs, "the doomed one began nothing"
         until(lambda: cases.life(number)["state"] == "closed", 60, "the heir to finish it")
         stop.touch()
         staying.join(60)
         assert cases.life(number)["ending"] in ("resolved", "escalated")
         assert max(target.calls[f"/mend/shared/{part}"] for part in "ab") <= 1
-        assert len({row["worker"] for row in Ledger(books).of(number)}) >= 1
+        runs = {row["key"]: row["worker"] for row in ledger.of(number)}
+        later = {worker for key, worker in runs.items() if key not in began}
+        assert runs.items() >= began.items()
+        assert later == heirs, f"the heir {heirs} did not do the rest: {runs}"
         assert {row["kind"] for row in cases.timeline(number)} >= {"open", "diagnosed", "planned", "closed"}
         assert Audit(books).verify()[1] == []
         books.close()

@@ -31,7 +31,7 @@ from treewalk.workflow.desk import (
     seen_before,
 )
 from treewalk.workflow.life import Over
-from treewalk.workflow.reckoning import done_before, give_up, unknown_outcomes
+from treewalk.workflow.reckoning import done_before, ended_by_others, give_up, unknown_outcomes
 
 _ROUNDS = 20  # how often an incident may wait for another one and look again
 
@@ -80,6 +80,7 @@ class _Incident(Acting):
         desk, sla = self.desk, self.desk.cases.life(self.number)["sla"]
         self._enter("diagnosing", f"looking at {sla}")
         desk.cases.claim(self.number, (), desk.clock.now())  # begun again, it may have nodes that it does not want now
+        ended = ended_by_others(desk, self.number)
         diagnosis = await desk.look(sla, self.number)
         said = report.headline(diagnosis)
         desk.cases.diagnosed(self.number, diagnosis, report.document(diagnosis), said, desk.clock.now())
@@ -87,7 +88,7 @@ class _Incident(Acting):
         since = desk.clock.now() - desk.policy.returns.within
         if diagnosis.measurement.status == "violated" and desk.records.broke_again(sla, self.number, since):
             self._note("returned", f"{sla} was met again less than {_span(desk)} ago, and it is violated")
-        found = found_by(diagnosis, desk, said)
+        found = {**found_by(diagnosis, desk, said), "ended": {node: len(runs) for node, runs in ended.items()}}
         done = done_before(desk, self.number) if found["ending"] == "no_fault_found" else None
         return {**found, "ending": "resolved", "why": f"{found['why']}; {done}"} if done else found
 
@@ -173,26 +174,38 @@ class _Incident(Acting):
     # one incident at a node at a time
 
     async def take_turns(self, found: Mapping[str, Any], made: Plan) -> tuple[Mapping[str, Any], Plan]:
-        """Take the plan's nodes. Where another incident has one of them, wait for its end and look again."""
+        """Take the plan's nodes. Where another incident has one of them, wait for its end and look again; where one has
+        acted there since this one looked, look again."""
         for _ in range(_ROUNDS):
-            other = await self._step("claim", self._claim, made)
+            other, acted = await self._step("claim", self._claim, made)
             if other is None:
                 return found, made
-            await self._wait_for_other(other)
+            if acted:
+                self.after = other
+            else:
+                await self._wait_for_other(other)
             found = await self.diagnose()
             await self.share(found)
             made = await self.plan(found)
         raise Over("escalated", f"it waited {_ROUNDS} times for other incidents")
 
     def _told_of(self, other: int) -> str:
-        ending = self.desk.cases.life(other)["ending"]
+        ending = self.desk.cases.life(other)["ending"] or "it goes on"
         return f"incident {other} mended it" if ending == "resolved" else f"incident {other} ended ({ending})"
 
-    async def _claim(self, made: Plan) -> int | None:
+    async def _claim(self, made: Plan) -> tuple[int | None, bool]:
+        """The incident that is in the way, if any, and whether it has acted since this one looked."""
         other = self.desk.cases.claim(self.number, made.nodes, self.desk.clock.now())
         if other is not None:
             self._enter("waiting", f"incident {other} is at {made.node}; waiting for its end")
-        return other
+            return other, False
+        ended, seen = ended_by_others(self.desk, self.number), self.found["ended"]
+        for node in made.nodes:
+            runs = ended.get(node, ())
+            if len(runs) > seen.get(node, 0):
+                self._note("overtaken", f"incident {runs[-1]} has acted at {node} meanwhile; looking again")
+                return runs[-1], True
+        return None, False
 
     async def _wait_for_other(self, other: int) -> None:
         await self._step("wait for another incident", self._wait_for, other)

@@ -218,6 +218,10 @@ class Books(Protocol):
     def past(self, since: float, but: str = "") -> Sequence[PastAction]:
         """Every action that ran, or may have, since a time; but not the run of that key."""
 
+    def ended(self, since: float, but: int) -> Mapping[str, Sequence[int]]:
+        """By node, the incidents of the runs that were begun since a time and have ended, one a run, in order; but not
+        of that incident."""
+
     def entry(self, key: str) -> LedgerEntry | None:
         """The run of that key, if it was ever meant."""
 

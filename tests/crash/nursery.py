@@ -1,7 +1,9 @@
 """Processes that are to be killed: forked from one that has imported everything, so that each is there at once.
 
 Reads jobs as JSON lines from stdin, answers each with one JSON line. A job: `workspace`; `do`: a list of SLAs to fix at
-once, null to resume, or `stay` to work until the file `until` is there; `kill_at`: the number of the point to die at;
+once, null to resume, or `stay` to work until the file `until` is there; `kill_at`: the number of the point to die at,
+of those of the kind `kill_in` where that is given (`step`, `act`: an action and its lines in the ledger, `case`);
+`apart`: the first one of the list is begun, and the others once it is being proven;
 `kill_after`: seconds until it is killed, from its start, or with `from_first` from the first point that it passes.
 """
 
@@ -16,17 +18,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+_PROVEN = ("verifying", "closed")  # an incident whose actions are done
 _points = 0
 _kill_at: int | None = None
+_kill_in: str | None = None
 _first: int | None = None  # a pipe that is told of the first point
 
 
-def point() -> None:
+def point(kind: str) -> None:
     """One place where a process may die; it does at the one that was asked for."""
     global _points
     if _points == 0 and _first is not None:
         os.write(_first, b"!")
-    _points += 1
+    _points += _kill_in in (None, kind)
     if _points == _kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -42,42 +46,42 @@ def _instrument() -> None:
 
     async def stepped(self: Any, name: str, function: Any) -> Any:
         async def inner() -> Any:
-            point()
+            point("step")
             result = await function()
-            point()
+            point("step")
             return result
 
         result = await step(self, name, inner)
-        point()
+        point("step")
         return result
 
     durable._Steps.step = stepped  # type: ignore[method-assign]
     for owner, name in ((Ledger, "intend"), (Ledger, "settle"), (Casebook, "close"), (Casebook, "planned")):
-        setattr(owner, name, _around(getattr(owner, name)))
+        setattr(owner, name, _around(getattr(owner, name), "act" if owner is Ledger else "case"))
     run = HttpCall.run
 
     async def ran(self: Any, params: Any, hands: Any) -> Any:
-        point()
+        point("act")
         result = await run(self, params, hands)
-        point()
+        point("act")
         return result
 
     HttpCall.run = ran  # type: ignore[method-assign]
 
 
-def _around(function: Any) -> Any:
+def _around(function: Any, kind: str) -> Any:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        point()
+        point(kind)
         result = function(*args, **kwargs)
-        point()
+        point(kind)
         return result
 
     return wrapped
 
 
 def _child(job: dict[str, Any]) -> int:
-    global _kill_at
-    _kill_at = job.get("kill_at")
+    global _kill_at, _kill_in
+    _kill_at, _kill_in = job.get("kill_at"), job.get("kill_in")
     from treewalk.app import App
     from treewalk.operations.incidents import Operations
 
@@ -96,6 +100,8 @@ def _child(job: dict[str, Any]) -> int:
                 numbers = [operations.open(sla, "a test") for sla in job["do"]]
                 for number in numbers:
                     await workflows.start(number)
+                    while job.get("apart") and operations.cases.life(numbers[0])["state"] not in _PROVEN:
+                        await asyncio.sleep(0.02)
                 for number in numbers:
                     await operations.crew.until_closed(number)
 

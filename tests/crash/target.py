@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+APPROVER = "ana"
+
 
 class Target:
     """The calls that came, and what is broken."""
@@ -30,11 +32,11 @@ class Target:
         return not all(self.calls[f"/mend/{store}/{part}"] for part in "ab")
 
     def value(self, query: str) -> float | None:
-        found = re.search(r"(age|broken)_(\w+?)(?:\{\})?(?:\s|$|\))", query)
+        found = re.search(r"(age|lag|broken)_(\w+?)(?:\{\})?(?:\s|$|\))", query)
         if found is None:
             return None
         bad = self.broken(found[2])
-        return (90.0 if bad else 1.0) if found[1] == "age" else float(bad)
+        return float(bad) if found[1] == "broken" else (90.0 if bad else 1.0)
 
     def pause(self) -> None:
         """What happens before every answer: nothing."""
@@ -155,4 +157,34 @@ def write_workspace(folder: Path, url: str, stores: list[str], store_url: str | 
         )
     (folder / "trees" / "main.yaml").write_text("metrics:\n" + "".join(slas))
     (folder / "known_errors" / "main.yaml").write_text("errors:\n" + "".join(errors))
+    return folder
+
+
+def write_meeting(folder: Path, url: str, store: str) -> Path:
+    """A workspace with two SLAs over one node, and a fix of it that a human has to approve, that waits for policy
+    between its calls, that does not help, and that is taken back."""
+    for name in ("trees", "known_errors", "playbooks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "treewalk.yaml").write_text(
+        f"sources: {{prometheus: {{url: '{url}', timeout: 10s}}}}\n"
+        "walk: {since: 30s, deadline: 20s, baseline: {baseline: 2m}}\n"
+        f"policy:\n  approval: {{expires: 5m, approvers: [{APPROVER}]}}\n"
+        "  tiers: [{action: http_call, tier: ask}]\n  repeats: {first: 300ms, factor: 1, most: 100}\n"
+        "  limits: {per_node: 100, per_kind: 1000, total: 1000}\n"
+    )
+    call = f"- {{action: http_call, url: '{url}/%s/{store}/%s', allow: ['{url}/%s'], method: %s, repeatable: %s}}\n"
+    (folder / "playbooks" / "try.yaml").write_text(
+        f"name: try\nsteps:\n{call % ('mend', 'a', 'mend', 'POST', 'false')}"
+        f"{call % ('mend', 'c', 'mend', 'PUT', 'true')}"
+        f"undo:\n{call % ('undo', 'a', 'undo', 'POST', 'false')}verify: {{sla: true, stable: 100ms, timeout: 400ms}}\n"
+    )
+    (folder / "trees" / "main.yaml").write_text(
+        f"metrics:\n  fresh_{store}:\n    sla: {{query: age_{store}, threshold: 60s}}\n    depends_on:\n"
+        f"    - node: store_{store}\n      healthcheck: {{method: promql, condition: broken_{store} < 1}}\n"
+        f"  close_{store}:\n    sla: {{query: lag_{store}, threshold: 60s}}\n    depends_on: [store_{store}]\n"
+    )
+    (folder / "known_errors" / "main.yaml").write_text(
+        f"errors:\n- id: ke-{store}\n  signature: {{node: store_{store}, metric_condition: broken_{store} > 0}}\n"
+        f"  root_node: store_{store}\n  root_cause: it is broken\n  fix: {{playbook: try}}\n"
+    )
     return folder

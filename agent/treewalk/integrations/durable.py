@@ -21,7 +21,7 @@ from treewalk.spans import span
 
 Live = Callable[[int, Durable], Awaitable[str]]
 _NAME = "treewalk"
-_VERSION = "4"  # of the order of steps in pipeline.live; workflows of another version are not replayed
+_VERSION = "5"  # of the order of steps in pipeline.live; workflows of another version are not replayed
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _TOGETHER = 200  # workflows that are removed at a time
 _live: Live | None = None

@@ -98,6 +98,19 @@ class Ledger:
         )
         return [PastAction(r["action"], r["node"], r["intent_at"], r["cost"]) for r in rows]
 
+    def ended(self, since: float, but: int) -> Mapping[str, Sequence[int]]:
+        """By node, the incidents of the runs that were begun since a time (Unix seconds) and have ended, one a run, in
+        order; but not of that incident."""
+        rows = self.database.query(
+            "SELECT node, incident FROM ledger WHERE intent_at >= ? AND outcome IS NOT NULL AND incident != ?"
+            " ORDER BY outcome_at, key",
+            [since, but],
+        )
+        found: dict[str, list[int]] = {}
+        for row in rows:
+            found.setdefault(row["node"], []).append(int(row["incident"]))
+        return found
+
     def entry(self, key: str) -> LedgerEntry | None:
         """The run of that key, if it was ever meant."""
         rows = self.database.query("SELECT * FROM ledger WHERE key = ?", [key])

@@ -6,12 +6,14 @@ plan is made anew then. It may read otherwise, so that its steps have other keys
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from treewalk.model.acting import PlannedStep
 from treewalk.stages.act import unsure
 from treewalk.workflow.desk import Desk
+
+_SLACK = 3600.0  # seconds that the clocks of several hosts may differ
 
 
 def unknown_outcomes(desk: Desk, number: int, but: str = "") -> str | None:
@@ -52,6 +54,12 @@ def done_before(desk: Desk, number: int) -> str | None:
     """What was done about the incident before this look at it. Raises StoreError."""
     done = [f"{row['action']} at {row['node']}" for row in desk.books.of(number) if row["outcome"] == "done"]
     return f"{' and '.join(done)} was done before work on it began again" if done else None
+
+
+def ended_by_others(desk: Desk, number: int) -> Mapping[str, Sequence[int]]:
+    """By node, the other incidents whose actions there have ended lately, one a run, in order. Where there are more
+    than there were before a look, what was seen then is not how it is now. Raises StoreError."""
+    return desk.books.ended(desk.cases.life(number)["opened"] - _SLACK, number)
 
 
 def _give_up(desk: Desk, row: Mapping[str, Any]) -> None:
