@@ -13,6 +13,7 @@ from treewalk.operations.incidents import Operations
 from tests.crash.target import write_workspace
 from tests.support.acting import FAILURES, KINDS, MendParameters, Scene
 from tests.test_pipeline import life_of, told
+from tests.test_rate import FoundFlows
 
 EARLIER = "a" * 64
 
@@ -148,3 +149,27 @@ async def test_an_undo_of_unknown_outcome_is_told_with_why_it_was_tried(tmp_path
     ending, life = await life_of(scene)
     assert ending == "escalated"
     assert life["why"].startswith("nobody knows; the fix did not hold")
+
+
+async def test_an_outcome_that_could_not_be_written_down_holds_no_node_once_nothing_runs(tmp_path: Path) -> None:
+    """Its incident was cancelled while it ran, so that nobody goes on with it; the process lives on."""
+    workspace = write_workspace(tmp_path, "http://127.0.0.1:9", ["x"])
+    async with App.open(workspace) as app:
+        operations, flows = Operations(app), FoundFlows({})
+        cases, now = operations.cases, app.clock.now
+        operations.workers.register(operations.worker, now())
+        number, other = cases.open("fresh_x", "a test", now()), cases.open("another", "a test", now())
+        assert cases.claim(number, ["store_x"], now()) is None
+        step = PlannedStep(0, "mend", "store_x", facts=ActionFacts("mend", Autonomy.FULL, False, False))
+        operations.ledger.intend("k", number, step, EARLIER, operations.worker, now())
+        operations.ledger.intend("living", other, step, EARLIER, operations.worker, now())
+        assert operations.cancel(number, "ann")
+        async with operations.underway:  # it may be this very action
+            await operations.crew.take_over(flows)
+            assert cases.claim(other, ["store_x"], now()) == number
+        await operations.crew.take_over(flows)
+        assert [row["outcome"] for row in operations.ledger.of(number)] == ["unknown"]
+        assert "could not be written down" in cases.timeline(number)[-1]["text"]
+        assert not cases.at_work(number)
+        assert cases.claim(other, ["store_x"], now()) is None
+        assert [row["outcome"] for row in operations.ledger.of(other)] == [None]  # its own work settles that

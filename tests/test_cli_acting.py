@@ -186,6 +186,15 @@ def test_the_kill_switch_and_its_file(workspace: Path, target: Target) -> None:
     assert run(workspace, "fix", "fresh_one")[0] == 0
 
 
+def test_resume_says_which_switch_holds_what_it_waits_for(workspace: Path, target: Target) -> None:
+    assert "held" not in run(workspace, "resume")[2]
+    run(workspace, "kill", "deploy under way")
+    code, out, err = run(workspace, "resume")
+    assert (code, out.strip()) == (0, "no incident was left")
+    assert "held: the kill switch is on" in err
+    assert "deploy under way" in err
+
+
 def test_half_a_kill_switch_is_told(workspace: Path, target: Target) -> None:
     (workspace / ".treewalk" / "KILL").mkdir(parents=True)
     code, out, _ = run(workspace, "kill", "deploy under way")

@@ -14,7 +14,7 @@ from treewalk.model.acting import Autonomy, TriedFix
 from treewalk.model.condition import Answer
 from treewalk.model.known import Fix
 from treewalk.model.playbook import Playbook
-from treewalk.model.policy import Limits, Policy, Repeats, Returns, Scope, TierRule
+from treewalk.model.policy import Costs, Limits, Policy, Repeats, Returns, Scope, TierRule
 from treewalk.pipeline import live
 from treewalk.store.workers import Workers
 
@@ -629,3 +629,19 @@ async def test_wins_do_not_promote_what_its_past_refutes(tmp_path: Path) -> None
     assert (await life_of(scene))[0] == "resolved"
     assert scene.lessons.record("ke-1", "candidate").trust == "candidate"
     assert "not trusted: ke-1 is not trusted: it fired 3 times when all was well" in told(scene)
+
+
+async def test_an_action_that_is_begun_again_after_a_crash_is_paid_for_once(tmp_path: Path) -> None:
+    class Died(BaseException):
+        """The process ends in the middle of an action."""
+
+    policy = Policy(repeats=QUICK, costs=Costs(per_incident=1.0))
+    scene = Scene(tmp_path, {"action": "mend_twice"}, policy=policy)
+    scene.world.fails = Died()  # type: ignore[assignment]
+    number = scene.cases.open(scene.sla, "a test", scene.clock.now())
+    with pytest.raises(Died):
+        await life_of(scene, number)
+    assert [row["outcome"] for row in scene.ledger.of(number)] == [None]
+    scene.world.fails = None
+    assert (await life_of(scene, number))[0] == "resolved"
+    assert [row["cost"] for row in scene.ledger.of(number)] == [1.0]

@@ -78,6 +78,14 @@ def test_a_check_that_blocks_costs_its_node_a_verdict_and_not_the_deadline(tmp_p
     assert json.loads(done.stdout)["verdicts"]["stuck"]["verdict"] == "unknown"
 
 
+def test_a_rehearsal_does_not_wait_for_a_check_that_blocks(tmp_path: Path) -> None:
+    workspace(tmp_path, node("stuck", "blocks_by_itself"), deadline="2s")
+    began = time.monotonic()
+    done = treewalk("fix", "a", "--dry-run", "--format", "json", cwd=tmp_path)
+    assert time.monotonic() - began < 30  # 60 s otherwise
+    assert (done.returncode, json.loads(done.stdout)["plan"]) == (1, None)
+
+
 @pytest.mark.parametrize("method", ["blocks", "blocks_by_itself"])
 def test_an_interrupt_ends_a_walk_while_a_check_blocks(tmp_path: Path, method: str) -> None:
     workspace(tmp_path, node("stuck", method))

@@ -68,6 +68,11 @@ CLUSTER_PROGRAM = re.compile(
     r"|preferred-replica-election|metadata-quorum|server-stop)|zookeeper-shell|zkcli|rpk|nodetool)(\.sh)?"
 )
 
+_VACUUMS = frozenset(
+    option[:end] for option in ("vacuum-size", "vacuum-time", "vacuum-files") for end in range(8, len(option) + 1)
+)
+"""What journalctl deletes logs by; its options may be shortened. A database's VACUUM alone takes nothing away."""
+
 BY_WORD = (
     (
         names(
@@ -77,6 +82,7 @@ BY_WORD = (
         ),
         ChangeClass.DELETES_DATA,
     ),
+    (_VACUUMS, ChangeClass.DELETES_DATA),
     (names("alter migrate"), ChangeClass.ALTERS_SCHEMA),
     (names("grant revoke acl"), ChangeClass.GRANTS_RIGHTS),
     (
@@ -106,6 +112,8 @@ def _phrases(*texts: str) -> tuple[frozenset[str], ...]:
     return tuple(frozenset(text.split()) for text in texts)
 
 
+_LOGS = ("pm2 flush", "supervisorctl clear")  # they empty log files, which are evidence
+
 PHRASES = (
     (
         _phrases(
@@ -115,7 +123,7 @@ PHRASES = (
     ),
     (_phrases("create role", "create user", "config requirepass", "config masterauth"), ChangeClass.GRANTS_RIGHTS),
     (_phrases("module load", "config dir", "config dbfilename", "copy program"), ChangeClass.RUNS_SHELL),
-    (_phrases("git clean", "git reset", "db reset", "db clean", "db downgrade"), ChangeClass.DELETES_DATA),
+    (_phrases("git clean", "git reset", "db reset", "db clean", "db downgrade", *_LOGS), ChangeClass.DELETES_DATA),
     (
         _phrases(
             *(

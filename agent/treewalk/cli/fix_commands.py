@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from treewalk import threads
 from treewalk.cli.common import PlainFormat, State, line, note, put, put_json, signed, user
 from treewalk.cli.plans import SHORT, plan_lines
 from treewalk.errors import UsageError
@@ -140,7 +141,7 @@ def _rehearse(state: State, sla: str, format: PlainFormat) -> int:
         async with state.app() as app:
             return await Operations(app).rehearse(sla)
 
-    found = asyncio.run(run())
+    found = threads.run(run())  # it only looks: a source that hangs is not waited for
     if format is PlainFormat.JSON:
         put_json(_rehearsal(found))
     else:
@@ -205,9 +206,12 @@ def resume(
 
     async def run() -> list[dict[str, Any]]:
         from treewalk.operations.incidents import Operations
+        from treewalk.workflow.desk import switched_off
 
         async with context.obj.app() as app:
             operations = Operations(app)
+            if (off := switched_off(operations.desk, changes=True)) is not None:
+                note(f"what changes something is held: {line(off)}")
             if stay:
                 note("working on what other processes leave behind; Ctrl-C ends it")
                 await operations.crew.stay()

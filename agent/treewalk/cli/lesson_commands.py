@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from treewalk.cli.common import PlainFormat, parse_span, put, put_json, signed, 
 from treewalk.errors import UsageError
 from treewalk.model.known import KnownError
 from treewalk.model.tree import nearest
+from treewalk.threads import run
 
 FormatOption = Annotated[PlainFormat, typer.Option(help="text or json.")]
 IdArgument = Annotated[str, typer.Argument(help="The known error's id.")]
@@ -71,7 +71,7 @@ def promote(
     if force and not who:
         raise UsageError("--force needs a name: --who NAME")
     seconds = parse_span(since, "--since") or 86400.0
-    done, why = asyncio.run(_promoted(context.obj.app(), id, seconds, signed(who), force))
+    done, why = run(_promoted(context.obj.app(), id, seconds, signed(who), force))
     if not done:
         put(f"{id} was not promoted: {why}; look at `treewalk memory backtest {id}`, or use --force --who NAME")
         return 1
@@ -169,7 +169,7 @@ def backtest(
 
     app = context.obj.app()
     error = known_error(app, id)
-    tested = asyncio.run(_tested(app, Operations(app), error, parse_span(since, "--since") or 0.0))
+    tested = run(_tested(app, Operations(app), error, parse_span(since, "--since") or 0.0))
     if format is PlainFormat.JSON:
         put_json(
             {

@@ -10,6 +10,7 @@ import typer
 from treewalk.cli.common import PlainFormat, State, put, put_json
 from treewalk.errors import TreewalkError, UsageError
 from treewalk.model.tree import nearest
+from treewalk.threads import run
 
 if TYPE_CHECKING:
     from treewalk.messages.courier import Channel
@@ -30,7 +31,7 @@ def send_test(
     format: FormatOption = PlainFormat.TEXT,
 ) -> int:
     """Send a test message now, and say what happened. It goes past routes, quiet hours and the queue."""
-    results = asyncio.run(_test(context.obj, channel))
+    results = run(_test(context.obj, channel))
     if format is PlainFormat.JSON:
         put_json({"channels": results})
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from treewalk.cli.common import PlainFormat, State, note, parse_span, put, put_json
+from treewalk.threads import run
 
 if TYPE_CHECKING:
     from treewalk.model.diagnosis import Measurement
@@ -36,7 +36,7 @@ def watch(
     With --once the exit code is 0 when all are met, 1 when one is violated, 3 when one could not be measured.
     """
     seconds = parse_span(interval, "--interval")
-    return asyncio.run(_watch(context.obj, slas or [], once, seconds, format))
+    return run(_watch(context.obj, slas or [], once, seconds, format))
 
 
 async def _watch(state: State, wanted: list[str], once: bool, interval: float | None, format: PlainFormat) -> int:

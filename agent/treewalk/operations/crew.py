@@ -14,6 +14,7 @@ from treewalk.workflow.underway import Underway
 if TYPE_CHECKING:
     from treewalk.app import App
     from treewalk.store.casebook import Casebook
+    from treewalk.store.ledger import Ledger
     from treewalk.store.workers import Workers
 
 _HEARTBEAT = 5.0  # seconds
@@ -35,10 +36,11 @@ class Crew:
         poll: float,
         hand_over: Callable[[int, str], None],
         underway: Underway,
+        ledger: Ledger,
     ) -> None:
         self.app, self.worker, self.cases, self.workers = app, worker, cases, workers
         self.live, self.poll, self.hand_over = live, poll, hand_over
-        self.underway, self.stopping = underway, False
+        self.underway, self.ledger, self.stopping = underway, ledger, False
         self.queued = 0  # how many open incidents somebody else begins at a time, in turn; 0: nobody does
 
     @asynccontextmanager
@@ -86,6 +88,7 @@ class Crew:
 
     async def take_over(self, workflows: Any) -> None:
         """Go on with the incidents of dead processes, and with those that nobody ever began."""
+        self._write_off()
         for id in self.workers.dead(self.app.clock.now()):
             if id != self.worker:
                 await self._inherit(id, workflows)
@@ -95,6 +98,17 @@ class Crew:
         begun, waiting = set(queue[: self.queued]), set(queue[self.queued :])
         for number in (one["number"] for one in orphans if one["number"] not in waiting):
             await self._revive(number, workflows, begin=number not in begun)
+
+    def _write_off(self) -> None:
+        """Actions of this process whose outcome could not be written down, of incidents that were closed meanwhile:
+        nobody goes on with those, and their nodes would stay claimed for as long as this process lives.
+
+        Only while nothing runs here: what has no outcome then is over for certain. Raises StoreError.
+        """
+        for row in self.ledger.left_by(self.worker) if self.underway.idle else ():
+            why = f"{row['action']} at {row['node']}: its outcome could not be written down, so that it is not known"
+            self.ledger.settle(row["key"], "unknown", why, {}, self.worker, self.app.clock.now())
+            self.cases.note(row["incident"], "unknown", why, self.app.clock.now())
 
     async def _inherit(self, id: str, workflows: Any) -> None:
         """Take over what a dead process left. Its row goes last: who dies here leaves it to the next."""

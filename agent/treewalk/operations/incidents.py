@@ -59,7 +59,15 @@ class Operations:
         self.learning = Learning(app, self.cases, self.lessons)
         self.worker = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.crew = Crew(
-            app, self.worker, self.cases, self.workers, self._live, self.poll, self._hand_over, self.underway
+            app,
+            self.worker,
+            self.cases,
+            self.workers,
+            self._live,
+            self.poll,
+            self._hand_over,
+            self.underway,
+            self.ledger,
         )
 
     @property

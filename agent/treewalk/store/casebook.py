@@ -347,8 +347,6 @@ class Casebook:
         """Take a switch back; whether it was on."""
         with self.database.writing() as db:
             changed = db.execute("DELETE FROM switches WHERE name = ?", [name])
-            if changed:
-                unmet.let_go_of_refused(db)
             append(db, at, f"{name} off", who, {"was_on": bool(changed)})
         return bool(changed)
 

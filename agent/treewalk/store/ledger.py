@@ -91,6 +91,15 @@ class Ledger:
         """The runs of one incident, in order."""
         return self.database.query("SELECT * FROM ledger WHERE incident = ? ORDER BY intent_at, key", [incident])
 
+    def left_by(self, worker: str) -> Sequence[Mapping[str, Any]]:
+        """The runs that a process began and that have no outcome, of incidents that are closed: key, incident, action,
+        node."""
+        return self.database.query(
+            "SELECT l.key, l.incident, l.action, l.node FROM ledger AS l JOIN incidents AS i ON i.number = l.incident"
+            " WHERE l.worker = ? AND l.outcome IS NULL AND i.state = 'closed' ORDER BY l.intent_at, l.key",
+            [worker],
+        )
+
     def past(self, since: float, but: str = "") -> Sequence[PastAction]:
         """Every action that ran, or may have, since a time (Unix seconds); but not the run of that key."""
         rows = self.database.query(

@@ -73,11 +73,6 @@ def calm(db: Writer, number: int) -> bool:
     return bool(db.execute("DELETE FROM unmet WHERE incident = ?", [number]))
 
 
-def let_go_of_refused(db: Writer) -> None:
-    """What was refused may be looked at anew: a switch that forbade it was taken back."""
-    db.execute("DELETE FROM unmet WHERE incident IN (SELECT number FROM incidents WHERE ending = 'refused')")
-
-
 def is_quiet(db: Writer, number: int) -> bool:
     """Whether no alert of an incident fires still. One whose end was lost is over when a later episode of it is."""
     return not db.query(

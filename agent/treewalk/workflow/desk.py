@@ -158,7 +158,7 @@ def context_of(
         unhealthy_for=None if since is None else max(0.0, now - since),
         digest=made.digest,
         past=tuple(desk.books.past(now - reach, key)),
-        spent=sum(row["cost"] for row in desk.books.of(number)) if number is not None else 0.0,
+        spent=sum(row["cost"] for row in desk.books.of(number) if row["key"] != key) if number is not None else 0.0,
         blast=desk.blast(step.node),
         tags=tree.sla.tags,
         killed=desk.killed(),

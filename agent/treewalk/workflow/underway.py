@@ -25,6 +25,11 @@ class Underway:
         self._running -= 1
         self._one_less.set()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no action runs in this process."""
+        return not self._running
+
     def begin(self) -> None:
         """Actions may run."""
         self._stopping = False
